@@ -1,0 +1,1 @@
+# Every habit is one word. See `make help`.

@@ -1,0 +1,151 @@
+"""Every way a request can fail, and the status it has on the wire.
+
+bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each error belongs to one arrow, and is raised where it is understood.
+
+    VisionError
+    ├── RequestError            400..422: the client can mend it
+    │   ├── InvalidParameter    422  a query parameter or JSON field outside its limits
+    │   ├── UnknownModel        404  nobody knows that name
+    │   ├── ModelNotExported    404  the catalogue knows it, this repository lacks it
+    │   ├── WrongTask           422  the model exists but does something else
+    │   ├── InvalidBody         400  the body is not what its content type says
+    │   ├── UnsupportedMedia    415  neither JPEG, PNG nor WebP; or an unknown content type
+    │   ├── TooLarge            413  bytes, pixels, sides or pictures beyond a limit
+    │   └── BadImage            400  looks like a picture, cannot be decoded
+    ├── CapacityError           503: nothing wrong with the request
+    │   ├── Overloaded          503  too many requests in flight
+    │   └── NotReady            503  no model is ready yet
+    ├── EngineError
+    │   ├── EngineUnavailable   503  the inference server does not answer
+    │   ├── DeadlineExceeded    504  admitted, but not finished in time
+    │   └── EngineFailed        500  the model itself failed
+    └── InvalidEntry            a repository entry that cannot be served (never reaches a client as such)
+
+`code` is the stable last part of the problem's `type`; `detail` is written for the client and never holds internals.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class VisionError(Exception):
+    """A failure with an HTTP status, a stable code and a sentence for the client."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, field: str | None = None, limit: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.limit = limit
+
+    retry_after_s: float | None = None
+
+
+class RequestError(VisionError):
+    """The client can mend it."""
+
+    status = 400
+    code = "bad-request"
+    title = "Bad request"
+
+
+class InvalidParameter(RequestError):
+    status = 422
+    code = "invalid-parameter"
+    title = "A parameter is outside its limits"
+
+
+class UnknownModel(RequestError):
+    status = 404
+    code = "unknown-model"
+    title = "No such model"
+
+
+class ModelNotExported(RequestError):
+    status = 404
+    code = "model-not-exported"
+    title = "The model is known but not in this repository"
+
+
+class WrongTask(RequestError):
+    status = 422
+    code = "wrong-task"
+    title = "The model does something else"
+
+
+class InvalidBody(RequestError):
+    status = 400
+    code = "invalid-body"
+    title = "The body cannot be read"
+
+
+class UnsupportedMedia(RequestError):
+    status = 415
+    code = "unsupported-media"
+    title = "Not a supported picture format"
+
+
+class TooLarge(RequestError):
+    status = 413
+    code = "too-large"
+    title = "Beyond a size limit"
+
+
+class BadImage(RequestError):
+    status = 400
+    code = "bad-image"
+    title = "The picture cannot be decoded"
+
+
+class CapacityError(VisionError):
+    """Nothing is wrong with the request; there is no room for it now."""
+
+    status = 503
+    code = "unavailable"
+    title = "Not available now"
+    retry_after_s = 1.0
+
+
+class Overloaded(CapacityError):
+    code = "overloaded"
+    title = "Too many requests in flight"
+
+
+class NotReady(CapacityError):
+    code = "not-ready"
+    title = "No model is ready"
+
+
+class EngineError(VisionError):
+    """Something went wrong behind the gateway."""
+
+    code = "engine-error"
+    title = "Inference failed"
+
+
+class EngineUnavailable(EngineError):
+    status = 503
+    code = "engine-unavailable"
+    title = "The inference server does not answer"
+    retry_after_s = 1.0
+
+
+class DeadlineExceeded(EngineError):
+    status = 504
+    code = "deadline-exceeded"
+    title = "Not finished in time"
+
+
+class EngineFailed(EngineError):
+    status = 500
+    code = "engine-failed"
+    title = "The model failed"
+
+
+class InvalidEntry(VisionError):
+    code = "invalid-entry"
+    title = "A model repository entry cannot be served"

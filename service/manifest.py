@@ -1,0 +1,337 @@
+"""What a repository entry means: a ModelCard, written to and read from Triton's own `config.pbtxt`.
+
+    model_repository/<name>/config.pbtxt     the only description; Triton serves it over gRPC as it is
+    model_repository/<name>/1/model.onnx     the artifact it describes, by sha256
+
+Triton's fields carry what Triton knows (tensors, batching). Its `parameters` carry the rest as flat, readable
+strings, so that a gateway needs nothing but `GetModelConfig`, and a person nothing but `cat`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from service.errors import InvalidEntry
+
+Task = Literal["classify", "detect", "segment"]
+Precision = Literal["fp32", "fp16", "int8"]
+ResizeMode = Literal["crop", "squash", "letterbox"]
+Interpolation = Literal["bilinear", "bicubic"]
+
+INPUT_NAME = "image"
+CONFIG_FILE = "config.pbtxt"
+ONNX_FILE = "model.onnx"
+VERSION = "1"
+
+# Triton ignores a request's own timeout unless the default is larger (a default of 0 switches them off), so the
+# default stands above the longest budget a client may ask for.
+QUEUE_TIMEOUT_US = 60_000_000
+# 0 would be unbounded.
+QUEUE_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeRule:
+    """How an upright picture becomes the model's H×W pixels.
+
+    crop       the shorter side becomes `shorter_side_px`, then the centre H×W is cut out (torchvision, timm)
+    squash     both sides are stretched to H×W
+    letterbox  the longer side fits, the rest is padded evenly with grey 114
+    """
+
+    mode: ResizeMode
+    size_hw: tuple[int, int]
+    interpolation: Interpolation = "bilinear"
+    shorter_side_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.mode == "crop") != (self.shorter_side_px is not None):
+            raise ValueError("shorter_side_px goes with mode crop, and only with it")
+        if self.shorter_side_px is not None and self.shorter_side_px < max(self.size_hw):
+            raise ValueError(f"a {self.size_hw} crop does not fit a shorter side of {self.shorter_side_px} px")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One graph output: Triton dtype without `TYPE_` (FP32, INT32, UINT8) and its dims without the batch axis."""
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A published or measured quality. `value` in percent for top-1, 0..1 for AP and mIoU, as the metric is quoted."""
+
+    value: float
+    metric: str
+    dataset: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where the numbers come from. `source` is hub, package, file, starter or `untrained` (random numbers)."""
+
+    source: str
+    origin: str
+    licence: str
+    sha256: str
+
+    @property
+    def trained(self) -> bool:
+        return self.source != "untrained"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Latency measured at export: milliseconds ≈ alpha_ms + beta_ms · batch on `device`."""
+
+    device: str
+    alpha_ms: float
+    beta_ms: float
+    p50_ms_by_batch: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Everything the gateway knows of one variant (model × precision × input size)."""
+
+    name: str
+    variant_of: str
+    task: Task
+    family: str
+    precision: Precision
+    backend: str
+    max_batch_size: int
+    resize: ResizeRule
+    outputs: tuple[TensorSpec, ...]
+    label_set: str
+    label_names: tuple[str, ...]
+    accuracy: Accuracy | None
+    weights: Weights
+    params: int
+    flops: int
+    onnx_sha256: str
+    onnx_bytes: int
+    verification: tuple[tuple[str, str], ...]
+    profile: Profile | None
+    input_name: str = INPUT_NAME
+
+    def __post_init__(self) -> None:
+        if not self.weights.trained and self.accuracy is not None:
+            raise ValueError(f"{self.name}: untrained weights carry no accuracy")
+        if (self.label_set == "own") != bool(self.label_names):
+            raise ValueError(f"{self.name}: label_names go with label_set 'own', and only with it")
+
+    def output(self, name: str) -> TensorSpec | None:
+        return next((spec for spec in self.outputs if spec.name == name), None)
+
+
+def write_entry(card: ModelCard, entry: Path) -> Path:
+    """Writes the entry's config.pbtxt and returns its path; the ONNX file is the exporter's."""
+    path = entry / CONFIG_FILE
+    path.write_text(config_text(card), encoding="utf-8")
+    return path
+
+
+def read_entry(entry: Path) -> ModelCard:
+    """The card of a folder of the model repository. Raises InvalidEntry, naming the entry and what is wrong."""
+    path = entry / CONFIG_FILE
+    config = model_config_pb2.ModelConfig()
+    try:
+        text_format.Parse(path.read_text(encoding="utf-8"), config)
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as err:
+        raise InvalidEntry(f"{entry.name}: {CONFIG_FILE} cannot be read: {err}") from err
+    if config.name != entry.name:
+        raise InvalidEntry(f"{entry.name}: {CONFIG_FILE} says it is {config.name!r}")
+    return card_from_config(config)
+
+
+def onnx_path(entry: Path) -> Path:
+    return entry / VERSION / ONNX_FILE
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def config_text(card: ModelCard) -> str:
+    """`config.pbtxt` as Triton and `read_entry` parse it."""
+    return f"# {card.name}: written by vision-export, which is also how to change it.\n" + text_format.MessageToString(
+        config_from_card(card), as_utf8=True
+    )
+
+
+def config_from_card(card: ModelCard) -> model_config_pb2.ModelConfig:
+    """Triton's ModelConfig for the card."""
+    config = model_config_pb2.ModelConfig(
+        name=card.name,
+        backend=card.backend,
+        max_batch_size=card.max_batch_size,
+        default_model_filename=ONNX_FILE,
+    )
+    config.input.add(name=card.input_name, data_type="TYPE_UINT8", dims=[*card.resize.size_hw, 3])
+    for spec in card.outputs:
+        config.output.add(name=spec.name, data_type=f"TYPE_{spec.dtype}", dims=spec.dims)
+    if card.max_batch_size > 0:
+        _batch_with_deadlines(config)
+    for key, value in _parameters(card).items():
+        config.parameters[key].string_value = value
+    return config
+
+
+def _batch_with_deadlines(config: model_config_pb2.ModelConfig) -> None:
+    batching = config.dynamic_batching
+    batching.max_queue_delay_microseconds = 500
+    batching.priority_levels = 3
+    batching.default_priority_level = 2
+    policy = batching.default_queue_policy
+    policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
+    policy.default_timeout_microseconds = QUEUE_TIMEOUT_US
+    policy.allow_timeout_override = True
+    policy.max_queue_size = QUEUE_LIMIT
+
+
+def _parameters(card: ModelCard) -> dict[str, str]:
+    """The flat, readable half of the card. Absent keys mean 'unknown', never a default."""
+    resize = card.resize
+    out = {
+        "task": card.task,
+        "family": card.family,
+        "variant_of": card.variant_of,
+        "precision": card.precision,
+        "labels": card.label_set,
+        "resize": resize.mode,
+        "interpolation": resize.interpolation,
+        "weights": card.weights.source,
+        "weights_origin": card.weights.origin,
+        "weights_licence": card.weights.licence,
+        "weights_sha256": card.weights.sha256,
+        "params": str(card.params),
+        "flops": str(card.flops),
+        "onnx_sha256": card.onnx_sha256,
+        "onnx_bytes": str(card.onnx_bytes),
+    }
+    if resize.shorter_side_px is not None:
+        out["resize_shorter_side_px"] = str(resize.shorter_side_px)
+    if card.label_names:
+        out["label_names"] = "\n".join(card.label_names)
+    if card.accuracy is not None:
+        out |= {
+            "accuracy": repr(card.accuracy.value),
+            "accuracy_metric": card.accuracy.metric,
+            "accuracy_dataset": card.accuracy.dataset,
+            "accuracy_source": card.accuracy.source,
+        }
+    if card.profile is not None:
+        out |= {
+            "profile_device": card.profile.device,
+            "profile_alpha_ms": repr(card.profile.alpha_ms),
+            "profile_beta_ms": repr(card.profile.beta_ms),
+            "profile_p50_ms": " ".join(f"{b}={ms!r}" for b, ms in card.profile.p50_ms_by_batch),
+        }
+    return out | {f"verified_{gate}": result for gate, result in card.verification}
+
+
+def card_from_config(config: model_config_pb2.ModelConfig) -> ModelCard:
+    """The card that a ModelConfig carries, from a file or over gRPC.
+
+    Raises InvalidEntry if Triton serves a model that this project did not export, naming the missing key.
+    """
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    try:
+        return ModelCard(
+            name=config.name,
+            variant_of=parameters["variant_of"],
+            task=_one_of("task", parameters["task"], get_args(Task)),
+            family=parameters["family"],
+            precision=_one_of("precision", parameters["precision"], get_args(Precision)),
+            backend=config.backend,
+            max_batch_size=config.max_batch_size,
+            resize=_resize_rule(config, parameters),
+            outputs=tuple(
+                TensorSpec(
+                    spec.name,
+                    model_config_pb2.DataType.Name(spec.data_type).removeprefix("TYPE_"),
+                    tuple(spec.dims),
+                )
+                for spec in config.output
+            ),
+            label_set=parameters["labels"],
+            label_names=tuple(filter(None, parameters.get("label_names", "").split("\n"))),
+            accuracy=_accuracy(parameters),
+            weights=Weights(
+                source=parameters["weights"],
+                origin=parameters["weights_origin"],
+                licence=parameters["weights_licence"],
+                sha256=parameters["weights_sha256"],
+            ),
+            params=int(parameters["params"]),
+            flops=int(parameters["flops"]),
+            onnx_sha256=parameters["onnx_sha256"],
+            onnx_bytes=int(parameters["onnx_bytes"]),
+            verification=tuple(
+                (key.removeprefix("verified_"), value)
+                for key, value in sorted(parameters.items())
+                if key.startswith("verified_")
+            ),
+            profile=_profile(parameters),
+            input_name=config.input[0].name,
+        )
+    except KeyError as err:
+        raise InvalidEntry(f"{config.name}: parameter {err} is missing from {CONFIG_FILE}") from err
+    except (ValueError, IndexError) as err:
+        raise InvalidEntry(f"{config.name}: {err}") from err
+
+
+def _resize_rule(config: model_config_pb2.ModelConfig, parameters: dict[str, str]) -> ResizeRule:
+    height, width, channels = config.input[0].dims
+    if channels != 3:
+        raise ValueError(f"input {config.input[0].name} must be H×W×3, not {list(config.input[0].dims)}")
+    shorter_side = parameters.get("resize_shorter_side_px")
+    return ResizeRule(
+        mode=_one_of("resize", parameters["resize"], get_args(ResizeMode)),
+        size_hw=(height, width),
+        interpolation=_one_of("interpolation", parameters["interpolation"], get_args(Interpolation)),
+        shorter_side_px=int(shorter_side) if shorter_side else None,
+    )
+
+
+def _accuracy(parameters: dict[str, str]) -> Accuracy | None:
+    if "accuracy" not in parameters:
+        return None
+    return Accuracy(
+        value=float(parameters["accuracy"]),
+        metric=parameters["accuracy_metric"],
+        dataset=parameters["accuracy_dataset"],
+        source=parameters["accuracy_source"],
+    )
+
+
+def _profile(parameters: dict[str, str]) -> Profile | None:
+    if "profile_device" not in parameters:
+        return None
+    pairs = (pair.split("=") for pair in parameters["profile_p50_ms"].split())
+    return Profile(
+        device=parameters["profile_device"],
+        alpha_ms=float(parameters["profile_alpha_ms"]),
+        beta_ms=float(parameters["profile_beta_ms"]),
+        p50_ms_by_batch=tuple((int(batch), float(p50_ms)) for batch, p50_ms in pairs),
+    )
+
+
+def _one_of(key: str, value: str, options: tuple[Any, ...]) -> Any:
+    """`value`, if it is one of the options of a Literal type."""
+    if value not in options:
+        raise ValueError(f"{key} is {value!r}, must be one of {', '.join(options)}")
+    return value

@@ -1,0 +1,35 @@
+"""Everything an operator can set, by environment variable `VISION_<NAME>`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once, by `create_app` or the command line; nothing else looks at the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="VISION_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much to log.")
+
+    engine: Literal["embedded", "triton"] = Field("embedded", description="What runs the models.")
+    repository: Path = Field(
+        Path("model_repository"), description="Model repository; used by the embedded engine only."
+    )
+    triton_url: str = Field("127.0.0.1:8001", description="gRPC address of Triton; used by engine=triton only.")
+    poll_interval_s: float = Field(0.5, gt=0, le=60, description="How often the engine is asked what is ready.")
+
+    workers: int = Field(0, ge=0, le=256, description="Threads that decode and infer; 0: one per core.")
+    max_in_flight: int = Field(256, ge=1, description="Requests admitted at once; beyond it 503.")
+
+    max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest body accepted.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest picture accepted, width × height.")
+    max_side_px: int = Field(16_384, ge=1, description="Longest side accepted.")
+    max_images: int = Field(16, ge=1, le=256, description="Most pictures in one request.")
+    body_timeout_s: float = Field(15.0, gt=0, description="A body must have arrived by then.")
