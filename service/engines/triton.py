@@ -1,0 +1,202 @@
+"""A Triton server, somewhere else: one gRPC channel, no state but what the server said last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult, model_config_pb2
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from service.engines.protocol import Job, Load, Outputs
+from service.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    EngineUnavailable,
+    InvalidEntry,
+    Overloaded,
+    UnknownModel,
+    VisionError,
+)
+from service.manifest import INPUT_NAME, ModelCard, card_from_config
+
+log = logging.getLogger(__name__)
+
+# `cards` promises an answer within a second.
+CARDS_TIMEOUT_S = 0.9
+# The largest job, 64 pictures of 1024×1024, is 201 MB; gRPC's own limit of 4 MiB would not carry one of 1200×1200.
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+
+CHANNEL_ARGUMENTS = [
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # A peer that vanished without closing the connection is noticed after 15 s. Pings go out only while a request
+    # waits and nothing else moves: Triton hangs up on clients that ping it more often.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # gRPC's default backs off to two minutes: the gateway would stay away long after Triton is back.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+class TritonEngine:
+    """Serves what a Triton at `url` (host:port of its gRPC service) has READY.
+
+    Triton tells a client nothing about one request's queue or batch, so `Outputs` carries what is seen from here:
+    infer_ms is the whole round trip (network, queue and run), queue_ms is 0, batch_rows the job's own rows. For the
+    same reason `load` knows no wait: it is part of infer_ms already.
+    """
+
+    name = "triton"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: InferenceServerClient | None = None
+        self._cards: dict[str, ModelCard] = {}
+        self._refused: dict[str, str] = {}
+
+    async def open(self) -> None:
+        # Connects at the first request; a server that is away now may be there then.
+        self._client = InferenceServerClient(self._url, channel_args=CHANNEL_ARGUMENTS)
+
+    async def cards(self) -> list[ModelCard]:
+        client = self._open_client()
+        with _as_our_errors("the list of models", late=EngineUnavailable):
+            async with asyncio.timeout(CARDS_TIMEOUT_S):
+                names = await _ready_names(client)
+                configs = await asyncio.gather(*[_config(client, name) for name in names])
+        cards = [card for config in configs if config is not None and (card := self._card(config)) is not None]
+        self._cards = {card.name: card for card in cards}
+        return cards
+
+    async def infer(self, job: Job) -> Outputs:
+        self._refuse_too_many_rows(job)
+        client = self._open_client()
+        started_s = time.monotonic()
+        remaining_s = None if job.deadline_s is None else job.deadline_s - started_s
+        if remaining_s is not None and remaining_s <= 0:
+            raise DeadlineExceeded(f"no time was left to run {job.model}")
+        with _as_our_errors(job.model):
+            # Triton looks at a request's timeout only when it takes the next batch, so this timer answers the client.
+            async with asyncio.timeout(remaining_s):
+                result = await self._round_trip(client, job, remaining_s)
+        infer_ms = (time.monotonic() - started_s) * 1e3
+        arrays = {name: result.as_numpy(name) for name in job.outputs}
+        for name, array in arrays.items():
+            if array is None or len(array) != len(job.pixels):
+                raise EngineFailed(f"{job.model} gave no {name} for {len(job.pixels)} pictures")
+        return Outputs(arrays, queue_ms=0.0, infer_ms=infer_ms, batch_rows=len(job.pixels))
+
+    def load(self, deadline_s: float) -> Load:
+        return Load(wait_s=0.0)
+
+    def providers(self) -> tuple[str, ...]:
+        """`Triton`, then the backends of the models it had ready when last asked."""
+        return ("Triton", *sorted({card.backend for card in self._cards.values()}))
+
+    async def close(self) -> None:
+        # Closing the channel cancels what is on it; `_round_trip` sees that it was not its caller who did.
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    def _open_client(self) -> InferenceServerClient:
+        if self._client is None:
+            raise EngineUnavailable("the connection to the inference server is closed")
+        return self._client
+
+    def _refuse_too_many_rows(self, job: Job) -> None:
+        card = self._cards.get(job.model)
+        if card is not None and len(job.pixels) > max(1, card.max_batch_size):
+            raise ValueError(f"{len(job.pixels)} rows for {job.model}, which takes {card.max_batch_size}")
+
+    async def _round_trip(self, client: InferenceServerClient, job: Job, remaining_s: float | None) -> InferResult:
+        card = self._cards.get(job.model)
+        image = InferInput(card.input_name if card else INPUT_NAME, list(job.pixels.shape), "UINT8")
+        image.set_data_from_numpy(job.pixels)
+        try:
+            return await client.infer(
+                job.model,
+                [image],
+                outputs=[InferRequestedOutput(name) for name in job.outputs],
+                priority=job.priority,
+                # Microseconds in the queue; 0 would mean the default of the model.
+                timeout=None if remaining_s is None else max(1, int(remaining_s * 1e6)),
+                client_timeout=remaining_s,
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._client is None and task is not None and not task.cancelling():
+                raise EngineUnavailable("the connection to the inference server was closed") from None
+            raise
+
+    def _card(self, config: model_config_pb2.ModelConfig) -> ModelCard | None:
+        """None for a model that this project did not export; that is logged once for each reason."""
+        try:
+            card = card_from_config(config)
+        except InvalidEntry as err:
+            if self._refused.get(config.name) != err.detail:
+                self._refused[config.name] = err.detail
+                log.warning("not ours, left alone: %s", err.detail)
+            return None
+        self._refused.pop(config.name, None)
+        return card
+
+
+async def _ready_names(client: InferenceServerClient) -> list[str]:
+    index = await client.get_model_repository_index(client_timeout=CARDS_TIMEOUT_S)
+    # One line per version; folders that are no models have no state.
+    return sorted({model.name for model in index.models if model.state == "READY"})
+
+
+async def _config(client: InferenceServerClient, name: str) -> model_config_pb2.ModelConfig | None:
+    try:
+        return (await client.get_model_config(name, client_timeout=CARDS_TIMEOUT_S)).config
+    except InferenceServerException as err:
+        if err.status() == "StatusCode.NOT_FOUND":  # unloaded since the index was read
+            return None
+        raise
+
+
+@contextmanager
+def _as_our_errors(what: str, late: type[VisionError] = DeadlineExceeded) -> Iterator[None]:
+    """The one place where tritonclient's and gRPC's errors become ours.
+
+    what  the model, or what else was asked for      late  what it means that no answer came in time
+    """
+    try:
+        yield
+    except TimeoutError:
+        raise late(f"{what} did not come in time") from None
+    except InferenceServerException as err:
+        status = str(err.status()).removeprefix("StatusCode.")
+        ours = _translated(what, status, str(err.message()), late)
+        log.log(logging.ERROR if isinstance(ours, EngineFailed) else logging.DEBUG, "%s: %s", what, err)
+        raise ours from err
+    except grpc.aio.UsageError as err:
+        raise EngineUnavailable("the connection to the inference server is closed") from err
+
+
+def _translated(what: str, status: str, message: str, late: type[VisionError]) -> VisionError:
+    """Our error for a gRPC status; the sentences are Triton's own (2.51), and the contract tests provoke each."""
+    match status:
+        case "DEADLINE_EXCEEDED":
+            return late(f"{what} did not come in time")
+        case "UNAVAILABLE" if "Request timeout expired" in message:
+            return late(f"{what} was not begun in time")
+        case "UNAVAILABLE" if "Exceeds maximum queue size" in message:
+            return Overloaded(f"the inference server's queue for {what} is full")
+        # A server that stops or reloads says NOT_FOUND of models it has: a 404 for them would be wrong in a moment.
+        case "NOT_FOUND" if "has no available versions" not in message:
+            return UnknownModel(f"no model {what!r} is loaded", field="model")
+        case "UNAVAILABLE" | "NOT_FOUND" | "CANCELLED":
+            return EngineUnavailable("the inference server does not answer")
+    return EngineFailed(f"{what} failed while running")
