@@ -124,6 +124,8 @@ class ModelCard:
     verification: tuple[tuple[str, str], ...]
     profile: Profile | None
     input_name: str = INPUT_NAME
+    # Digest of the row, weights and exporter that made the entry: how `vision-export` knows that it is up to date.
+    recipe: str = ""
 
     def __post_init__(self) -> None:
         if not self.weights.trained and self.accuracy is not None:
@@ -226,6 +228,8 @@ def _parameters(card: ModelCard) -> dict[str, str]:
         out["resize_shorter_side_px"] = str(resize.shorter_side_px)
     if card.label_names:
         out["label_names"] = "\n".join(card.label_names)
+    if card.recipe:
+        out["recipe"] = card.recipe
     if card.accuracy is not None:
         out |= {
             "accuracy": repr(card.accuracy.value),
@@ -287,6 +291,7 @@ def card_from_config(config: model_config_pb2.ModelConfig) -> ModelCard:
             ),
             profile=_profile(parameters),
             input_name=config.input[0].name,
+            recipe=parameters.get("recipe", ""),
         )
     except KeyError as err:
         raise InvalidEntry(f"{config.name}: parameter {err} is missing from {CONFIG_FILE}") from err

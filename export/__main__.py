@@ -1,0 +1,85 @@
+"""`vision-export`: catalogue names in, repository entries out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from export.batch import Outcome, Plan, run
+from export.catalogue.registry import CATALOGUE, DEFAULT_NAMES, HUB_DEFAULT_NAMES, find
+from export.catalogue.row import Row
+from export.errors import UnknownRow
+from export.sources import Choice, parse_choice
+from export.tables import catalogue_table, outcomes_table
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+
+
+def _choice(text: str) -> Choice:
+    try:
+        return parse_choice(text)
+    except ValueError as err:
+        raise typer.BadParameter(f"{err}.", param_hint="--weights") from err
+
+
+def _rows(names: list[str]) -> tuple[Row, ...]:
+    try:
+        return tuple(find(name) for name in dict.fromkeys(names))
+    except UnknownRow as err:
+        raise typer.BadParameter(str(err), param_hint="NAME") from err
+
+
+@app.command()
+def export(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="Models of the catalogue.")] = None,
+    repository: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("model_repository"),
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="hub|package|file:PATH|random",
+            help="Where the weights come from; left out: the first source of the model that can be reached.",
+        ),
+    ] = "first",
+    default: Annotated[
+        bool, typer.Option("--default", help="The models that `make serve` serves; those of a hub, if it answers.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Export even what is up to date.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="Show the catalogue and do nothing.")] = False,
+) -> None:
+    """Turn models of the catalogue into verified entries of a model repository.
+
+    Exit code: 0 all done, 1 some failed, 2 wrong usage.
+    """
+    console = Console()
+    if show_list:
+        console.print(catalogue_table(CATALOGUE.values()))
+        return
+    wanted = _rows([*(DEFAULT_NAMES if default else ()), *(names or [])])
+    optional = _rows([name for name in HUB_DEFAULT_NAMES if default and name not in (names or [])])
+    if not wanted:
+        raise typer.BadParameter("name at least one model; `vision-export --list` shows all.", param_hint="NAME")
+    choice = _choice(weights)
+    if choice.kind == "file" and len(wanted) + len(optional) > 1:
+        raise typer.BadParameter("one file fits one model; name just that one.", param_hint="--weights")
+    outcomes = run(wanted, optional, Plan(repository, choice, force), console)
+    console.print(outcomes_table(outcomes))
+    _say_what_failed(outcomes, console)
+
+
+def _say_what_failed(outcomes: list[Outcome], console: Console) -> None:
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        console.print(f"To try {outcome.name} again:", outcome.command, style="bold", soft_wrap=True, highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    app(prog_name="vision-export")
+
+
+if __name__ == "__main__":
+    main()

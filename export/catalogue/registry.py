@@ -1,0 +1,45 @@
+"""All rows, by name. A family is in the catalogue because it is listed here, not because somebody imported it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from export.catalogue import efficientnet, efficientnet_lite, mobilenet_v2, resnet
+from export.catalogue.row import Row
+from export.errors import UnknownRow
+
+# In the order of the history.
+FAMILIES: tuple[tuple[Row, ...], ...] = (
+    resnet.ROWS,
+    mobilenet_v2.ROWS,
+    efficientnet.ROWS,
+    efficientnet_lite.ROWS,
+)
+
+# What `vision-export --default` makes: these always, and the second group where their hub answers.
+DEFAULT_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
+HUB_DEFAULT_NAMES = ("efficientnet_b0", "resnet50")
+
+
+def by_name(rows: Iterable[Row]) -> Mapping[str, Row]:
+    """Name → row, in the given order. Raises ValueError if a name comes twice."""
+    out: dict[str, Row] = {}
+    for row in rows:
+        if row.name in out:
+            raise ValueError(f"the catalogue lists {row.name!r} twice")
+        out[row.name] = row
+    return MappingProxyType(out)
+
+
+CATALOGUE = by_name(row for family in FAMILIES for row in family)
+
+
+def find(name: str) -> Row:
+    """The row of that name. Raises UnknownRow, suggesting close names."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    close = difflib.get_close_matches(name, CATALOGUE, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`vision-export --list` shows all names."
+    raise UnknownRow(f"{name!r} is not in the catalogue: {hint}")

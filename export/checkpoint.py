@@ -1,0 +1,56 @@
+"""A weights file → named tensors. Nothing in the file is ever run."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from export.errors import WeightsError
+from export.key_names import Renaming, as_they_are
+
+WRAPPERS = ("state_dict", "model")
+PARALLEL_PREFIX = "module."
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Tensor name → tensor, freed from the usual wrappers. Raises WeightsError if the file is no such thing."""
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as err:
+        reason = str(err).strip().split("\n")[0]
+        raise WeightsError(f"{path.name} is not a weights file that can be read safely: {reason}") from err
+    return _unwrap(content, path.name)
+
+
+def _unwrap(content: Any, file_name: str) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(f"{file_name} holds no table of tensors, nor one under {' or '.join(WRAPPERS)}.")
+    if all(key.startswith(PARALLEL_PREFIX) for key in content):
+        return {key.removeprefix(PARALLEL_PREFIX): tensor for key, tensor in content.items()}
+    return dict(content)
+
+
+def load_into(module: nn.Module, path: Path, rename: Renaming = as_they_are) -> None:
+    """Fills the module with the file's tensors: every one of both sides, or WeightsError."""
+    tensors = read_checkpoint(path)
+    try:
+        renamed = {rename(key, module): tensor for key, tensor in tensors.items()}
+        module.load_state_dict(renamed, strict=True)
+    except (KeyError, IndexError, ValueError) as err:
+        raise WeightsError(f"{path.name} has a tensor name that cannot be translated: {err}.") from err
+    except RuntimeError as err:
+        reason = " ".join(str(err).split())[:300]
+        raise WeightsError(f"{path.name} does not fit the network: {reason}") from err

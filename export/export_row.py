@@ -1,0 +1,114 @@
+"""One row, straight through: module, weights, graph, gates, profile, entry."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+from torch import nn
+
+from export.catalogue.row import Row
+from export.classifier import OUTPUTS, as_classifier
+from export.optimise import optimise
+from export.photographs import seven_pixels
+from export.profile import count_flops, profile
+from export.reference import Reference, classify_reference
+from export.repository import publish, recipe, staging
+from export.sources import Source
+from export.steps import Say
+from export.to_onnx import to_onnx
+from export.upstream import upstream
+from export.verify import Results, verify
+from export.weights import Loaded, load
+from service.manifest import ModelCard, Profile, TensorSpec, file_sha256, onnx_path, write_entry
+
+LICENCE_FILE = "LICENSE.weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found out about a graph that is good."""
+
+    outputs: tuple[TensorSpec, ...]
+    params: int
+    flops: int
+    verification: Results
+    profile: Profile
+
+
+def export_row(row: Row, sources: tuple[Source, ...], repository: Path, say: Say) -> ModelCard:
+    """The card of the entry that is now in the repository. Raises ExportError; the repository is then as it was.
+
+    say     is told each step of export.steps as it begins
+    """
+    say("weights")
+    loaded = load(row, sources)
+    with staging(repository, row.name) as folder:
+        measured = _make(row, loaded, onnx_path(folder), say)
+        say("publish")
+        card = _card(row, loaded, measured, onnx_path(folder))
+        write_entry(card, folder)
+        if loaded.licence_file is not None:
+            shutil.copyfile(loaded.licence_file, folder / LICENCE_FILE)
+        publish(folder, repository, row.name)
+    return card
+
+
+def _make(row: Row, loaded: Loaded, onnx_file: Path, say: Say) -> Measured:
+    """Writes the ONNX file and judges it."""
+    say("reference")
+    source = upstream(row)
+    reference = classify_reference(loaded.module, row.network.head, source, seven_pixels(source))
+    module = as_classifier(loaded.module, row.network.head, row.mean, row.std)
+    outputs = _outputs(reference)
+    say("to ONNX")
+    model = to_onnx(module, row.resize.size_hw, OUTPUTS)
+    say("optimise")
+    ir.save(optimise(model), onnx_file)
+    say("verify")
+    verification = verify(onnx_file, outputs, reference)
+    say("profile")
+    return Measured(
+        outputs=outputs,
+        params=_params(loaded.module),
+        flops=count_flops(module, row.resize.size_hw),
+        verification=verification,
+        profile=profile(onnx_file, reference.pixels),
+    )
+
+
+def _outputs(reference: Reference) -> tuple[TensorSpec, ...]:
+    """The outputs as the library's own module has them."""
+    return tuple(TensorSpec(name, "FP32", reference.float64[name].shape[1:]) for name in OUTPUTS)
+
+
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _card(row: Row, loaded: Loaded, measured: Measured, onnx_file: Path) -> ModelCard:
+    return ModelCard(
+        name=row.name,
+        variant_of=row.name,
+        task=row.task,
+        family=row.family,
+        precision="fp32",
+        backend="onnxruntime",
+        max_batch_size=row.batch_limit,
+        resize=row.resize,
+        outputs=measured.outputs,
+        label_set=row.label_set,
+        label_names=(),
+        # The published figure belongs to the published weights, not to a file of one's own.
+        accuracy=row.accuracy if loaded.weights.source in ("package", "hub") else None,
+        weights=loaded.weights,
+        params=measured.params,
+        flops=measured.flops,
+        onnx_sha256=file_sha256(onnx_file),
+        onnx_bytes=onnx_file.stat().st_size,
+        verification=measured.verification,
+        profile=measured.profile,
+        recipe=recipe(row, loaded.source),
+    )

@@ -1,0 +1,118 @@
+"""Published checkpoints from the libraries' own hubs, and the answer, within seconds, whether a hub is there at all."""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from functools import cache
+from pathlib import Path
+
+from export.catalogue.row import HubWeights, Library, Network
+from export.errors import SourceUnreachable, WeightsError
+
+# The whole wait for a hub that does not answer, name resolution included.
+PROBE_TIMEOUT_S = 4.0
+
+TIMM_FILE = "model.safetensors"
+
+_HOMES: dict[Library, str] = {"timm": "https://huggingface.co", "torchvision": "https://download.pytorch.org"}
+
+
+def home(library: Library) -> str:
+    """The address that the library downloads from. `HF_ENDPOINT` moves timm's, as it does for the library itself."""
+    if library == "timm":
+        return os.environ.get("HF_ENDPOINT", "").rstrip("/") or _HOMES["timm"]
+    return _HOMES[library]
+
+
+def require(library: Library) -> None:
+    """Returns if the library's hub answers. Raises SourceUnreachable within PROBE_TIMEOUT_S; asks once per process."""
+    reason = _probe(home(library))
+    if reason:
+        raise SourceUnreachable(f"the {library} hub cannot be reached ({reason}).")
+
+
+@cache
+def _probe(url: str) -> str:
+    """Why the address does not answer; empty if it does."""
+    outcome: list[str] = []
+    # A resolver that hangs cannot be interrupted, only left behind: hence a thread, and a daemon.
+    thread = threading.Thread(target=lambda: outcome.append(_ask(url)), daemon=True)
+    thread.start()
+    thread.join(PROBE_TIMEOUT_S)
+    return outcome[0] if outcome else f"no answer within {PROBE_TIMEOUT_S:g} s"
+
+
+def _ask(url: str) -> str:
+    # The address is the library's own or the operator's, so its scheme needs no audit.
+    request = urllib.request.Request(url, method="HEAD")  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S):  # noqa: S310
+            return ""
+    except urllib.error.HTTPError:
+        return ""  # it answered
+    except urllib.error.URLError as err:
+        return str(err.reason)
+    except OSError as err:
+        return str(err)
+
+
+def require_or_cached(network: Network, source: HubWeights) -> None:
+    """Returns if `fetch` stands a chance. Raises SourceUnreachable at once otherwise: torch is not imported to know."""
+    if not _seems_cached(network, source):
+        require(source.library)
+
+
+def _seems_cached(network: Network, source: HubWeights) -> bool:
+    """Whether the library's cache holds something of that name. `fetch` looks closely."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if source.library == "timm":
+        home_folder = Path(os.environ.get("HF_HOME") or caches / "huggingface")
+        folder = Path(os.environ.get("HF_HUB_CACHE") or home_folder / "hub")
+        pattern = f"models--timm--{network.constructor}.{source.tag}"
+    else:
+        folder = Path(os.environ.get("TORCH_HOME") or caches / "torch") / "hub" / "checkpoints"
+        pattern = f"{network.constructor}[-_]*"
+    return any(folder.glob(pattern))
+
+
+def fetch(network: Network, source: HubWeights) -> Path:
+    """The checkpoint file in the library's own cache, downloaded by the library if it is not there yet.
+
+    Raises SourceUnreachable if the hub does not answer, WeightsError if the library knows no such checkpoint.
+    """
+    try:
+        return _from_timm(network, source) if source.library == "timm" else _from_torchvision(network, source)
+    except (KeyError, RuntimeError) as err:
+        raise WeightsError(f"{source.library} has no usable {network.constructor} {source.tag}: {err}.") from err
+    except OSError as err:
+        raise SourceUnreachable(f"the {source.library} hub broke off: {err}.") from err
+
+
+def _from_timm(network: Network, source: HubWeights) -> Path:
+    import huggingface_hub
+    import timm
+
+    published = timm.get_pretrained_cfg(f"{network.constructor}.{source.tag}", allow_unregistered=False)
+    hub_id = published.hf_hub_id if published else None
+    if hub_id is None:
+        raise KeyError("it is on no hub")
+    known = huggingface_hub.try_to_load_from_cache(hub_id, TIMM_FILE)
+    if isinstance(known, str):
+        return Path(known)
+    require("timm")
+    return Path(huggingface_hub.hf_hub_download(hub_id, TIMM_FILE))
+
+
+def _from_torchvision(network: Network, source: HubWeights) -> Path:
+    import torch
+    from torchvision.models import get_model_weights
+
+    published = get_model_weights(network.constructor)[source.tag]
+    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rpartition("/")[2]
+    if not path.is_file():
+        require("torchvision")
+        published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    return path

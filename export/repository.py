@@ -1,0 +1,113 @@
+"""The folder that is served: entries appear in it whole, or not at all.
+
+<repository>/.staging-NAME-PID/    being made by process PID
+<repository>/.old-NAME-PID/        the entry that is being replaced by it, for the length of two renames
+<repository>/NAME/                 served
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from export.catalogue.row import Row
+from export.errors import RepositoryError
+from export.sources import Source
+from service.errors import InvalidEntry
+from service.manifest import ModelCard, file_sha256, onnx_path, read_entry
+
+# To be raised whenever the same row and weights would give another graph, or be judged by other gates.
+EXPORTER_VERSION = 1
+
+_TEMPORARY = re.compile(r"\.(?P<kind>staging|old)-(?P<name>.+)-(?P<pid>\d+)")
+
+
+def recipe(row: Row, source: Source) -> str:
+    """Hex digest of everything that an entry is made from."""
+    return hashlib.sha256(f"{EXPORTER_VERSION}\n{row!r}\n{source.identity}".encode()).hexdigest()
+
+
+def up_to_date(repository: Path, row: Row, sources: tuple[Source, ...]) -> ModelCard | None:
+    """The card of the entry if it is whole and was made from this row and one of the sources by this exporter."""
+    entry = repository / row.name
+    try:
+        card = read_entry(entry)
+        whole = card.recipe in {recipe(row, source) for source in sources} and (
+            file_sha256(onnx_path(entry)) == card.onnx_sha256
+        )
+    except (InvalidEntry, OSError):
+        return None
+    return card if whole else None
+
+
+@contextmanager
+def staging(repository: Path, name: str) -> Iterator[Path]:
+    """A folder to make the entry in; gone afterwards, unless `publish` has moved it. Raises RepositoryError."""
+    folder = repository / f".staging-{name}-{os.getpid()}"
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        onnx_path(folder).parent.mkdir(parents=True)
+    except OSError as err:
+        raise RepositoryError(f"{repository} cannot be written: {err.strerror}.") from err
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: Path, repository: Path, name: str) -> Path:
+    """The entry's path, now holding what was staged. Raises RepositoryError; the old entry then still stands.
+
+    A folder that is not empty cannot be replaced in one step: the old one is renamed away, then the new one takes its
+    place. A process killed between the two leaves the old entry where `sweep` finds it.
+    """
+    entry = repository / name
+    old = repository / f".old-{name}-{os.getpid()}"
+    try:
+        if entry.exists():
+            entry.rename(old)
+        try:
+            folder.rename(entry)
+        except OSError:
+            if old.exists():
+                old.rename(entry)
+            raise
+    except OSError as err:
+        raise RepositoryError(f"{entry} cannot be replaced: {err.strerror}.") from err
+    shutil.rmtree(old, ignore_errors=True)
+    return entry
+
+
+def sweep(repository: Path) -> None:
+    """Removes what killed runs left, and puts back an entry that one of them had renamed away."""
+    if not repository.is_dir():
+        return
+    for path in repository.iterdir():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or _is_running(int(match["pid"])):
+            continue
+        entry = repository / match["name"]
+        if match["kind"] == "old" and not entry.exists():
+            with contextlib.suppress(OSError):  # another run was quicker
+                path.rename(entry)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name == "nt":  # there os.kill ends the process instead of asking; then leftovers wait for a restart
+        return pid == os.getpid()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

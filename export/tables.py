@@ -1,0 +1,60 @@
+"""What `vision-export` shows as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.table import Table
+
+from export.batch import Outcome
+from export.catalogue.row import PackageWeights, Row
+
+
+def catalogue_table(rows: Iterable[Row]) -> Table:
+    """Every row with what a person chooses by."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("name", "family", "task"):
+        table.add_column(heading, no_wrap=heading == "name")
+    for heading in ("year", "pixels", "params M", "top-1 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("weights")
+    for row in rows:
+        height_px, width_px = row.resize.size_hw
+        table.add_row(
+            row.name,
+            row.family,
+            row.task,
+            str(row.year),
+            f"{height_px}×{width_px}",
+            f"{row.params_millions:.2f}",
+            f"{row.accuracy.value:.1f}" if row.accuracy else "–",
+            ", ".join("package" if isinstance(source, PackageWeights) else "hub" for source in row.weights),
+        )
+    return table
+
+
+def outcomes_table(outcomes: Iterable[Outcome]) -> Table:
+    """What became of every row of a run."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("model", "state", "weights"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("params M", "MB", "ms", "gates", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for outcome in outcomes:
+        table.add_row(outcome.name, outcome.state, *_measured(outcome), f"{outcome.seconds:.1f}")
+    return table
+
+
+def _measured(outcome: Outcome) -> tuple[str, str, str, str, str]:
+    card = outcome.card
+    if card is None:
+        return ("–", "–", "–", "–", "–")
+    p50_ms = dict(card.profile.p50_ms_by_batch).get(1) if card.profile else None
+    return (
+        card.weights.source,
+        f"{card.params / 1e6:.2f}",
+        f"{card.onnx_bytes / 1e6:.1f}",
+        f"{p50_ms:.1f}" if p50_ms else "–",
+        f"{len(card.verification)} passed",
+    )

