@@ -8,12 +8,15 @@ bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each er
     │   ├── UnknownModel        404  nobody knows that name
     │   ├── ModelNotExported    404  the catalogue knows it, this repository lacks it
     │   ├── WrongTask           422  the model exists but does something else
+    │   ├── BudgetUnsatisfiable    422  no model is that fast, however idle the machine
+    │   ├── AccuracyUnsatisfiable  422  no model is that accurate
     │   ├── InvalidBody         400  the body is not what its content type says
     │   ├── UnsupportedMedia    415  neither JPEG, PNG nor WebP; or an unknown content type
     │   ├── TooLarge            413  bytes, pixels, sides or pictures beyond a limit
     │   └── BadImage            400  looks like a picture, cannot be decoded
     ├── CapacityError           503: nothing wrong with the request
     │   ├── Overloaded          503  too many requests in flight
+    │   ├── DeadlineInfeasible  503  no model makes the budget just now
     │   └── NotReady            503  no model is ready yet
     ├── EngineError
     │   ├── EngineUnavailable   503  the inference server does not answer
@@ -36,13 +39,17 @@ class VisionError(Exception):
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
 
-    def __init__(self, detail: str, *, field: str | None = None, limit: str | None = None) -> None:
+    retry_after_s: float | None = None
+
+    def __init__(
+        self, detail: str, *, field: str | None = None, limit: str | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.field = field
         self.limit = limit
-
-    retry_after_s: float | None = None
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
 
 
 class RequestError(VisionError):
@@ -75,6 +82,18 @@ class WrongTask(RequestError):
     status = 422
     code = "wrong-task"
     title = "The model does something else"
+
+
+class BudgetUnsatisfiable(RequestError):
+    status = 422
+    code = "budget-unsatisfiable"
+    title = "No model is that fast, even on an idle machine"
+
+
+class AccuracyUnsatisfiable(RequestError):
+    status = 422
+    code = "accuracy-unsatisfiable"
+    title = "No model is that accurate"
 
 
 class InvalidBody(RequestError):
@@ -113,6 +132,11 @@ class CapacityError(VisionError):
 class Overloaded(CapacityError):
     code = "overloaded"
     title = "Too many requests in flight"
+
+
+class DeadlineInfeasible(CapacityError):
+    code = "deadline-infeasible"
+    title = "No model would answer in time just now"
 
 
 class NotReady(CapacityError):

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+Tier = Literal["realtime", "interactive", "standard", "relaxed", "batch"]
+
 
 class Settings(BaseSettings):
     """Read once, by `create_app` or the command line; nothing else looks at the environment."""
@@ -25,6 +27,15 @@ class Settings(BaseSettings):
     triton_url: str = Field("127.0.0.1:8001", description="gRPC address of Triton; used by engine=triton only.")
     poll_interval_s: float = Field(0.5, gt=0, le=60, description="How often the engine is asked what is ready.")
 
+    tier_realtime_ms: float = Field(15, gt=0, description="Budget of tier=realtime.")
+    tier_interactive_ms: float = Field(50, gt=0, description="Budget of tier=interactive.")
+    tier_standard_ms: float = Field(150, gt=0, description="Budget of tier=standard, which is the default tier.")
+    tier_relaxed_ms: float = Field(500, gt=0, description="Budget of tier=relaxed.")
+    tier_batch_ms: float = Field(5000, gt=0, description="Budget of tier=batch.")
+    max_budget_ms: float = Field(
+        60_000, gt=0, description="Longest budget accepted; also the time limit of a named model without a budget."
+    )
+
     workers: int = Field(0, ge=0, le=256, description="Threads that decode and infer; 0: one per core.")
     max_in_flight: int = Field(256, ge=1, description="Requests admitted at once; beyond it 503.")
 
@@ -33,3 +44,14 @@ class Settings(BaseSettings):
     max_side_px: int = Field(16_384, ge=1, description="Longest side accepted.")
     max_images: int = Field(16, ge=1, le=256, description="Most pictures in one request.")
     body_timeout_s: float = Field(15.0, gt=0, description="A body must have arrived by then.")
+
+    def tier_budget_ms(self, tier: Tier) -> float:
+        """The tier's budget."""
+        budgets_ms: dict[Tier, float] = {
+            "realtime": self.tier_realtime_ms,
+            "interactive": self.tier_interactive_ms,
+            "standard": self.tier_standard_ms,
+            "relaxed": self.tier_relaxed_ms,
+            "batch": self.tier_batch_ms,
+        }
+        return budgets_ms[tier]

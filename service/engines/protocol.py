@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +22,8 @@ class Job:
 
     pixels      (N, H, W, 3) uint8 RGB, C-contiguous, already at the model's H×W, 1 ≤ N ≤ the model's batch limit
     outputs     names of the graph outputs wanted, at least one
-    deadline_s  `time.monotonic()` after which the answer is worthless; None: never
+    deadline_s  `time.monotonic()` by which the answer is wanted: work is done in this order; None: no hurry
+    keep_late   the answer is wanted even after the deadline
     priority    1 (first) .. 3 (first to be shed)
     """
 
@@ -28,6 +32,11 @@ class Job:
     outputs: tuple[str, ...]
     deadline_s: float | None = None
     priority: int = 2
+    keep_late: bool = False
+
+    def remaining_s(self) -> float | None:
+        """Seconds until the answer becomes worthless; None: never."""
+        return None if self.deadline_s is None or self.keep_late else self.deadline_s - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,19 @@ class Outputs:
     queue_ms: float
     infer_ms: float
     batch_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What new work with a given deadline would meet.
+
+    wait_s           before it begins, whatever the model      room_s  work that fits in without making others late
+    wait_s_by_model  further wait that only these models have
+    """
+
+    wait_s: float
+    room_s: float = math.inf
+    wait_s_by_model: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -62,6 +84,9 @@ class Engine(Protocol):
         Raises UnknownModel, DeadlineExceeded (also when the deadline passes while the model runs),
         EngineUnavailable, EngineFailed, Overloaded. Cancelling the awaiting task drops work not yet begun.
         """
+
+    def load(self, deadline_s: float) -> Load:
+        """What a job with that deadline would wait for now. Called for every request: microseconds, never I/O."""
 
     def providers(self) -> tuple[str, ...]:
         """What the models run on, best first, as `/v1/models` says it: `("CPUExecutionProvider",)`."""

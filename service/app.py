@@ -1,0 +1,71 @@
+"""create_app: the only place where the parts are joined."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from service import problems
+from service.engines.embedded import EmbeddedEngine
+from service.engines.protocol import Engine
+from service.fleet import Fleet
+from service.gateway import Gateway
+from service.image_header import SizeLimits
+from service.latency import Predictor
+from service.manifest import ModelCard
+from service.metrics import Metrics
+from service.pipeline import Pipeline
+from service.request_id import Arrival
+from service.routes import router
+from service.settings import Settings
+from service.workers import Workers
+
+DESCRIPTION = (
+    "Pictures in, labels out, within a latency budget. Say how long you can wait; the gateway picks the most accurate "
+    "model that will answer in time, and says which, and why."
+)
+
+
+def create_app(settings: Settings | None = None, engine: Engine | None = None) -> FastAPI:
+    """The ASGI application. `engine` replaces the one that the settings name; tests pass the fake one."""
+    settings = settings or Settings()
+    workers = Workers(settings.workers or os.cpu_count() or 1)
+    predictor = Predictor(workers.count)
+    gateway = _join(settings, engine or _engine(settings, workers, predictor), workers, predictor)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await gateway.fleet.open()
+        yield
+        await gateway.fleet.close()
+        await workers.close()
+
+    app = FastAPI(title="vision-gateway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app.state.gateway = gateway
+    app.include_router(router)
+    problems.install(app)
+    app.add_middleware(Arrival)
+    return app
+
+
+def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predictor) -> Gateway:
+    metrics = Metrics()
+    fleet = Fleet(engine, metrics, settings.poll_interval_s)
+    limits = SizeLimits(settings.max_pixels, settings.max_side_px)
+    pipeline = Pipeline(engine, fleet, workers, predictor, metrics, limits, settings.max_in_flight)
+    return Gateway(settings, engine, fleet, predictor, metrics, pipeline)
+
+
+def _engine(settings: Settings, workers: Workers, predictor: Predictor) -> Engine:
+    if settings.engine == "triton":
+        from service.engines.triton import TritonEngine
+
+        return TritonEngine(settings.triton_url)
+
+    def expected_s(card: ModelCard, rows: int) -> float:
+        return predictor.run_ms(card, rows) / 1e3
+
+    return EmbeddedEngine(settings.repository, workers, expected_s)

@@ -1,0 +1,150 @@
+"""An HTTP body → the pictures in it, counted while it arrives and refused as soon as it is too much."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from service.errors import InvalidBody, TooLarge, UnsupportedMedia
+
+RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    max_bytes: int
+    max_images: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture's bytes, and what the request calls it: `image`, or `images[2]`."""
+
+    field: str
+    data: bytes
+
+
+class Base64Body(BaseModel):
+    """JSON body: one picture as `image`, or several as `images`, in base64. Options go into the query string."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str | None = Field(None, description="One picture in base64.")
+    images: list[str] | None = Field(None, description="Several pictures in base64.", min_length=1)
+
+
+async def read_pictures(request: Request, limits: BodyLimits) -> list[Picture]:
+    """The request's pictures, at least one.
+
+    Raises TooLarge, UnsupportedMedia (unknown content type), InvalidBody (not what its content type says, no picture,
+    or not all of it arrived within the time limit).
+    """
+    content_type = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
+    if content_type not in (*RAW_TYPES, "multipart/form-data", "application/json"):
+        raise UnsupportedMedia(
+            f"content type {content_type!r} is not accepted; send {', '.join(RAW_TYPES[:3])}, multipart/form-data "
+            "or application/json (with curl: -H 'Content-Type: image/jpeg' --data-binary @picture.jpg)",
+            field="Content-Type",
+        )
+    try:
+        async with asyncio.timeout(limits.timeout_s):
+            body = await _read(request, limits.max_bytes)
+    except TimeoutError:
+        raise InvalidBody(
+            f"the body did not arrive within {limits.timeout_s:g} s", field="body", limit=f"{limits.timeout_s:g} s"
+        ) from None
+    if content_type == "multipart/form-data":
+        pictures = await _from_multipart(request, body, limits.max_images)
+    elif content_type == "application/json":
+        pictures = _from_json(body, limits.max_images)
+    else:
+        return [Picture("image", body)]
+    if len(pictures) == 1:
+        return [Picture("image", pictures[0])]
+    return [Picture(f"images[{i}]", data) for i, data in enumerate(pictures)]
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_many_bytes(max_bytes)
+    chunks, received = [], 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_many_bytes(max_bytes)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_many_bytes(max_bytes: int) -> TooLarge:
+    return TooLarge(f"the body exceeds {max_bytes:,} bytes", field="body", limit=f"{max_bytes} bytes")
+
+
+async def _from_multipart(request: Request, body: bytes, max_images: int) -> list[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    # One more than allowed, so that the refusal is ours and names the limit.
+    parser = MultiPartParser(request.headers, stream(), max_files=max_images + 1, max_fields=16)
+    try:
+        form = await parser.parse()
+    except MultiPartException as err:
+        if err.message.startswith("Too many files"):
+            raise _too_many_images(max_images) from err
+        raise InvalidBody(f"the multipart body cannot be read: {err.message}", field="body") from err
+    except (KeyError, ValueError, UnicodeDecodeError) as err:
+        raise InvalidBody(
+            "the multipart body cannot be read: its boundary or a header is damaged", field="body"
+        ) from err
+    try:
+        pictures = []
+        for name, value in form.multi_items():
+            if not isinstance(value, UploadFile):
+                raise InvalidBody(f"part {name!r} is not a file; options go into the query string", field=name)
+            pictures.append(await value.read())
+    finally:
+        await form.close()
+    _check_count(len(pictures), max_images)
+    return pictures
+
+
+def _from_json(body: bytes, max_images: int) -> list[bytes]:
+    try:
+        parsed = Base64Body.model_validate_json(body)
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise InvalidBody(f"the JSON body cannot be read: {where}: {first['msg']}", field=where) from err
+    if (parsed.image is None) == (parsed.images is None):
+        raise InvalidBody("the JSON body must have either `image` or `images`", field="image")
+    encoded = [parsed.image] if parsed.image is not None else parsed.images or []
+    _check_count(len(encoded), max_images)
+    return [_decode_base64(text, i) for i, text in enumerate(encoded)]
+
+
+def _decode_base64(text: str, index: int) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as err:
+        raise InvalidBody(f"images[{index}] is not base64", field=f"images[{index}]") from err
+
+
+def _check_count(count: int, max_images: int) -> None:
+    if count == 0:
+        raise InvalidBody("the body holds no picture", field="image")
+    if count > max_images:
+        raise _too_many_images(max_images)
+
+
+def _too_many_images(max_images: int) -> TooLarge:
+    return TooLarge(f"at most {max_images} pictures a request", field="images", limit=f"{max_images} pictures")

@@ -1,0 +1,85 @@
+"""An engine without a model, shipped for tests: its outputs are functions of the pixels, its faults are switches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+
+from service.engines.protocol import Job, Load, Outputs, Pixels
+from service.errors import DeadlineExceeded, EngineFailed, EngineUnavailable, UnknownModel
+from service.manifest import ModelCard, TensorSpec
+
+_DTYPES = {"FP32": np.float32, "INT32": np.int32, "UINT8": np.uint8}
+
+
+class FakeEngine:
+    """Answers for `cards` with arrays of the right shape that depend on the mean of each picture.
+
+    `available`, `failing` (model names), `delay_s` and `wait_s` may be changed at any time.
+    """
+
+    name = "fake"
+
+    def __init__(self, cards: list[ModelCard], *, delay_s: float = 0.0) -> None:
+        self._cards = {card.name: card for card in cards}
+        self.delay_s = delay_s
+        self.wait_s = 0.0
+        self.available = True
+        self.failing: set[str] = set()
+        self.jobs: list[Job] = []
+        self._closed = False
+
+    async def open(self) -> None:
+        self._closed = False
+
+    async def cards(self) -> list[ModelCard]:
+        self._require_available()
+        return list(self._cards.values())
+
+    async def infer(self, job: Job) -> Outputs:
+        self._require_available()
+        card = self._cards.get(job.model)
+        if card is None:
+            raise UnknownModel(f"no model {job.model!r} is loaded", field="model")
+        started_s = time.monotonic()
+        try:
+            async with asyncio.timeout(job.remaining_s()):
+                await asyncio.sleep(self.delay_s)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{job.model} did not finish in time") from None
+        self._require_available()
+        if job.model in self.failing:
+            raise EngineFailed(f"{job.model} failed while running")
+        self.jobs.append(job)
+        specs = [spec for spec in card.outputs if spec.name in job.outputs]
+        arrays = {spec.name: _array(spec, job.pixels) for spec in specs}
+        return Outputs(arrays, 0.0, (time.monotonic() - started_s) * 1e3, len(job.pixels))
+
+    def load(self, deadline_s: float) -> Load:
+        return Load(self.wait_s)
+
+    def providers(self) -> tuple[str, ...]:
+        return ("Fake",)
+
+    async def close(self) -> None:
+        self._closed = True
+
+    def _require_available(self) -> None:
+        if self._closed or not self.available:
+            raise EngineUnavailable("the fake engine is switched off")
+
+
+def _array(spec: TensorSpec, pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    """(N, *dims); for `probabilities` each row sums to 1 and its top class is the picture's mean level mod C."""
+    rows = np.zeros((len(pixels), *(max(1, dim) for dim in spec.dims)), _DTYPES[spec.dtype])
+    levels = pixels.reshape(len(pixels), -1).mean(axis=1)  # (N,)
+    if spec.name == "probabilities":
+        classes = rows.shape[1]
+        rows[:] = 0.1 / max(1, classes - 1)
+        for row, level in zip(rows, levels, strict=True):
+            row[int(level) % classes] = 0.9
+    else:
+        rows[:] = levels.reshape(-1, *[1] * len(spec.dims)).astype(rows.dtype)
+    return rows

@@ -1,0 +1,172 @@
+"""Which models exist, which would answer now, and which can stand in for one another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import difflib
+import logging
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+
+from service.engines.protocol import Engine
+from service.errors import EngineUnavailable, ModelNotExported, NotReady, UnknownModel, VisionError, WrongTask
+from service.label_sets import label_names
+from service.latency import Variants
+from service.manifest import ModelCard, Task
+from service.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Fleet:
+    """The engine's models as of the last look, which is `poll_interval_s` old at most."""
+
+    def __init__(self, engine: Engine, metrics: Metrics, poll_interval_s: float) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._poll_interval_s = poll_interval_s
+        self._cards: dict[str, ModelCard] = {}
+        self._groups: dict[Task, Variants] = {}
+        self._named: dict[str, Variants] = {}
+        self._reachable = False
+        self._watch: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Looks once, then goes on looking in the background; an engine that is away is not an error."""
+        await self._engine.open()
+        await self._look()
+        self._watch = asyncio.create_task(self._keep_looking(), name="fleet")
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        await self._engine.close()
+
+    @property
+    def ready(self) -> bool:
+        """True if the engine answers and has a model."""
+        return self._reachable and bool(self._cards)
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Every model, by name; as last seen if the engine is away."""
+        return tuple(self._cards.values())
+
+    def require_ready(self) -> None:
+        """Raises NotReady, or EngineUnavailable if the models are known but the engine is away."""
+        if self.ready:
+            return
+        if self._cards:
+            raise EngineUnavailable("the inference server does not answer; the gateway keeps trying")
+        raise NotReady(
+            "no model is ready: the repository is empty, or the inference server does not answer yet",
+        )
+
+    def card(self, name: str) -> ModelCard:
+        """The model of that exact name. Raises UnknownModel, ModelNotExported."""
+        card = self._cards.get(name)
+        if card is None:
+            raise self._missing(name)
+        return card
+
+    def routable(self, task: Task) -> Variants:
+        """The trained models of a task that share a label set, to choose from. Raises NotReady if there is none."""
+        self.require_ready()
+        variants = self._groups.get(task)
+        if variants is None:
+            raise NotReady(f"no model with trained weights is ready to {task}")
+        return variants
+
+    def pinned(self, name: str, task: Task) -> Variants:
+        """The model named, or the variants of it (precisions, sizes) if `name` is what they are variants of.
+
+        Raises UnknownModel, ModelNotExported, WrongTask, NotReady, EngineUnavailable.
+        """
+        self.require_ready()
+        variants = self._named.get(name)
+        if variants is None:
+            raise self._missing(name)
+        if variants.cards[0].task != task:
+            raise WrongTask(f"{name} is there to {variants.cards[0].task}, not to {task}", field="model")
+        return variants
+
+    def engine_lost(self) -> None:
+        """A request found the engine away: say so at once, not at the next look."""
+        self._see(None)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_interval_s)
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
+            self._see(await self._engine.cards())
+        except VisionError as err:
+            if self._reachable:
+                log.warning("the engine is away: %s", err.detail)
+            self._see(None)
+        except Exception:
+            log.exception("looking at the engine failed. This is a bug.")
+            self._see(None)
+
+    def _see(self, cards: list[ModelCard] | None) -> None:
+        self._reachable = cards is not None
+        if cards is not None and cards != list(self._cards.values()):
+            self._adopt(cards)
+        for name in self._cards:
+            self._metrics.model_ready.labels(name).set(1.0 if self._reachable else 0.0)
+
+    def _adopt(self, cards: list[ModelCard]) -> None:
+        self._metrics.model_ready.clear()
+        self._metrics.model_info.clear()
+        self._cards = {card.name: card for card in sorted(cards, key=lambda card: card.name)}
+        self._groups = _groups(self._cards.values())
+        self._named = _named(self._cards.values())
+        for card in self._cards.values():
+            label_names(card)
+            self._metrics.model_info.labels(
+                card.name, card.task, card.precision, card.backend, card.weights.source, card.onnx_sha256
+            ).set(1.0)
+
+    def _missing(self, name: str) -> VisionError:
+        if name in catalogue_names():
+            return ModelNotExported(
+                f"{name} is in the catalogue, but not in this repository; `vision-export {name}` adds it", field="model"
+            )
+        close = difflib.get_close_matches(name, [*self._cards, *catalogue_names()], n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else "; GET /v1/models lists what there is"
+        return UnknownModel(f"nobody knows a model named {name!r}{hint}", field="model")
+
+
+@cache
+def catalogue_names() -> frozenset[str]:
+    """Every name `vision-export` knows. The file is written by the export stage, and a test keeps them equal."""
+    text = (resources.files("service") / "catalogue_names.txt").read_text(encoding="utf-8")
+    return frozenset(text.split())
+
+
+def _groups(cards: Iterable[ModelCard]) -> dict[Task, Variants]:
+    """Per task the trained, profiled models that share a label set; of several sets, the one with most classes."""
+    by_labels: dict[tuple[Task, tuple[str, ...]], list[ModelCard]] = {}
+    for card in cards:
+        if card.weights.trained and card.accuracy is not None and card.profile is not None:
+            by_labels.setdefault((card.task, label_names(card)), []).append(card)
+    groups: dict[Task, Variants] = {}
+    for (task, _), members in sorted(by_labels.items(), key=lambda item: (len(item[0][1]), len(item[1]))):
+        groups[task] = Variants(members)
+    return groups
+
+
+def _named(cards: Iterable[ModelCard]) -> dict[str, Variants]:
+    """Name → what it may mean: that variant alone, or every variant of the model of that name."""
+    members: dict[str, list[ModelCard]] = {}
+    for card in cards:
+        members.setdefault(card.name, []).append(card)
+        if card.variant_of != card.name:
+            members.setdefault(card.variant_of, []).append(card)
+    return {name: Variants(found) for name, found in members.items()}

@@ -1,0 +1,179 @@
+"""What a request would take now, on each model: numbers in, milliseconds out, the clock never read.
+
+    predicted = spent + margin · (wait + decode + run)
+
+`run` is the export profile α + β·rows, scaled by how this machine compares with the one that was profiled. `margin` is
+the part that is honest about uncertainty: a running 95 % quantile of observed / expected, moved a little by every
+answer, up when the prediction was too short and down when it was not. Whatever the errors look like, the share of
+predictions that hold then tends to 95 %, as long as it keeps being told the truth.
+
+Source of the rule: online gradient descent on the pinball loss (quantile tracking), as in Angelopoulos, Candès,
+Tibshirani 2023, Conformal PID control for time series prediction, section 2.1; here on a logarithmic scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.image_header import ImageHeader, jpeg_shrink
+from service.manifest import ModelCard, Profile, ResizeRule
+
+QUANTILE = 0.95
+_FIRST_MARGIN = 1.3
+
+# First guesses (2 cores, AVX-512, Pillow 13, 2026-11-22); what is observed corrects them.
+_DECODE_FLOOR_MS = 0.4
+_ENTROPY_NS_PER_PX = {"jpeg": 1.5, "png": 11.0, "webp": 12.0}
+_TRANSFORM_NS_PER_PX = {"jpeg": 7.0, "png": 4.0, "webp": 5.0}
+_PROGRESSIVE_FACTOR = 2.0
+
+_NO_PROFILE = Profile("none", 0.0, 0.0, ())
+
+Floats = NDArray[np.float64]
+
+
+class TrackedQuantile:
+    """A running quantile of positive numbers, without a window.
+
+    Each observation above the value raises it by the factor exp(step·q), each one below lowers it by exp(-step·(1-q)).
+    The step shrinks from `first_step` to `step` over the first observations: a bad start is forgotten quickly, a good
+    estimate stays calm.
+    """
+
+    def __init__(self, quantile: float, value: float, *, step: float, first_step: float) -> None:
+        self.value = value
+        self._observations = 0
+        self._quantile = quantile
+        self._step = step
+        self._first_step = first_step
+
+    def observe(self, number: float) -> None:
+        self._observations += 1
+        step = max(self._step, self._first_step / math.sqrt(self._observations))
+        self.value *= math.exp(step * (self._quantile if number > self.value else self._quantile - 1.0))
+
+
+class Variants:
+    """Models that can stand in for one another, most accurate first, with their profiles as columns.
+
+    alpha_ms, beta_ms, accuracy  (V,)     rules  the distinct resize rules     rule  (V,) index into rules
+    """
+
+    def __init__(self, cards: Iterable[ModelCard]) -> None:
+        self.cards = tuple(sorted(cards, key=lambda card: (-_accuracy(card), card.params, card.name)))
+        # A model that was never profiled is never routed to; who names it is not kept from it by a guess.
+        profiles = [card.profile or _NO_PROFILE for card in self.cards]
+        self.accuracy: Floats = np.array([_accuracy(card) for card in self.cards])
+        self.alpha_ms: Floats = np.array([profile.alpha_ms for profile in profiles])
+        self.beta_ms: Floats = np.array([profile.beta_ms for profile in profiles])
+        self.rules = tuple(dict.fromkeys(card.resize for card in self.cards))
+        self.rule = np.array([self.rules.index(card.resize) for card in self.cards], dtype=np.intp)
+        self.names = tuple(card.name for card in self.cards)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """One row per variant, (V,) milliseconds from the request's headers on.
+
+    p95_ms  holds for 95 % of such requests    p50_ms  typical       unloaded_ms  typical, were nobody else there
+    run_ms  the model's own run                expected_ms  wait + decode + run, before any margin
+    """
+
+    p95_ms: Floats
+    p50_ms: Floats
+    unloaded_ms: Floats
+    run_ms: Floats
+    expected_ms: Floats
+    spent_ms: float
+
+
+class Predictor:
+    """Learns how long decoding and each model take here, on `workers` cores, and how far predictions are off."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
+        self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.05, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
+        self._run: dict[str, TrackedQuantile] = {}
+        self._margin: dict[str, TrackedQuantile] = {}
+        self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
+        self._held: deque[bool] = deque(maxlen=1000)
+
+    def decode_ms(self, header: ImageHeader, rule: ResizeRule) -> float:
+        """Time to decode and resize the picture for a model with that rule, on one core."""
+        return _decode_prior_ms(header, rule) * self._decode[header.format].value
+
+    def run_ms(self, card: ModelCard, rows: int) -> float:
+        """Typical time of one run of `rows` pictures, on one core; 0.0 for a model that was never profiled."""
+        if card.profile is None:
+            return 0.0
+        ratio = self._run.get(card.name)
+        return (card.profile.alpha_ms + card.profile.beta_ms * rows) * (ratio.value if ratio else 1.0)
+
+    def estimate(
+        self,
+        variants: Variants,
+        headers: list[ImageHeader],
+        *,
+        spent_ms: float,
+        wait_ms: float,
+        wait_ms_by_model: Mapping[str, float],
+    ) -> Estimates:
+        """What the request with these pictures would take on each variant."""
+        decode_by_rule = [sum(self.decode_ms(header, rule) for header in headers) for rule in variants.rules]
+        decode_ms = np.array(decode_by_rule)[variants.rule]  # (V,)
+        ratio = np.array([quantile.value if (quantile := self._run.get(n)) else 1.0 for n in variants.names])
+        margin = np.array([q.value if (q := self._margin.get(n)) else _FIRST_MARGIN for n in variants.names])
+        run_ms = (variants.alpha_ms + variants.beta_ms) * ratio * len(headers)
+        alone_ms = (decode_ms + run_ms) / min(self._workers, len(headers))
+        expected_ms = alone_ms + wait_ms
+        if wait_ms_by_model:
+            expected_ms = expected_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
+        return Estimates(
+            p95_ms=expected_ms * margin + spent_ms,
+            p50_ms=expected_ms * self._typical.value + spent_ms,
+            unloaded_ms=alone_ms * self._typical.value,
+            run_ms=run_ms,
+            expected_ms=expected_ms,
+            spent_ms=spent_ms,
+        )
+
+    def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
+        self._decode[header.format].observe(took_ms / _decode_prior_ms(header, rule))
+
+    def observe_run(self, card: ModelCard, rows: int, took_ms: float) -> None:
+        """Tells how long one run of `rows` pictures took."""
+        if card.profile is None:
+            return
+        ratio = self._run.setdefault(card.name, TrackedQuantile(0.5, 1.0, step=0.05, first_step=0.5))
+        ratio.observe(took_ms / (card.profile.alpha_ms + card.profile.beta_ms * rows))
+
+    def observe_request(
+        self, card: ModelCard, *, expected_ms: float, p95_ms: float, spent_ms: float, took_ms: float
+    ) -> None:
+        """Tells how long a request took in all, beside what was expected of it when it was admitted."""
+        self._held.append(took_ms <= p95_ms)
+        ratio = max(1e-3, took_ms - spent_ms) / max(1e-3, expected_ms)
+        margin = self._margin.setdefault(card.name, TrackedQuantile(QUANTILE, _FIRST_MARGIN, step=0.1, first_step=0.5))
+        margin.observe(ratio)
+        self._typical.observe(ratio)
+
+    def coverage(self) -> float | None:
+        """Share of the last 1,000 requests that took no longer than predicted; None before the first."""
+        return sum(self._held) / len(self._held) if self._held else None
+
+
+def _accuracy(card: ModelCard) -> float:
+    return card.accuracy.value if card.accuracy else -math.inf
+
+
+def _decode_prior_ms(header: ImageHeader, rule: ResizeRule) -> float:
+    """Entropy decoding touches every pixel; transform, colour and resizing only those left after scaling."""
+    entropy_ns = _ENTROPY_NS_PER_PX[header.format] * (_PROGRESSIVE_FACTOR if header.progressive else 1.0)
+    transform_ns = _TRANSFORM_NS_PER_PX[header.format] / jpeg_shrink(header, rule) ** 2
+    return _DECODE_FLOOR_MS + header.pixels * (entropy_ns + transform_ns) * 1e-6

@@ -1,0 +1,127 @@
+"""What Prometheus sees. Base units, `vision_` in front, tiers as an enumeration, never a raw budget."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+# Every tier's default budget (15, 50, 150, 500, 5000 ms) is an edge, so attainment can be read off exactly.
+DURATION_BUCKETS_S = (
+    *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1),
+    *(0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0),
+)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
+
+Labelled = tuple[str, ...]
+
+
+class Metrics:
+    """All series of one gateway, in a registry of their own: two apps in one process do not mix."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests()
+        self._models()
+        self._routing()
+
+    def _requests(self) -> None:
+        registry = self.registry
+        self.requests = Counter(
+            "vision_requests",
+            "Requests answered, by how they ended.",
+            ("task", "tier", "outcome"),
+            registry=registry,
+        )
+        self.request_duration = Histogram(
+            "vision_request_duration_seconds",
+            "From the request's headers to its answer.",
+            ("task", "tier"),
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.stage_duration = Histogram(
+            "vision_stage_duration_seconds",
+            "One step of a request: read, decode, queue, infer, post.",
+            ("stage",),
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.in_flight = Gauge("vision_in_flight_requests", "Requests admitted and not answered.", registry=registry)
+        self.queue_depth = Gauge(
+            "vision_queue_depth", "Pieces of work that no worker has taken yet.", registry=registry
+        )
+
+    def _models(self) -> None:
+        registry = self.registry
+        self.images = Counter(
+            "vision_images",
+            "Pictures answered; its rate is the model's throughput.",
+            ("task", "model", "precision", "backend"),
+            registry=registry,
+        )
+        self.infer_duration = Histogram(
+            "vision_model_infer_duration_seconds",
+            "One run of a model, of a whole batch.",
+            ("model",),
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "vision_batch_size", "Pictures in one run of a model.", ("model",), buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.model_info = Gauge(
+            "vision_model_info",
+            "1 for every model that is served.",
+            ("model", "task", "precision", "backend", "weights", "sha256"),
+            registry=registry,
+        )
+        self.model_ready = Gauge(
+            "vision_model_ready", "1 if the model would answer now.", ("model",), registry=registry
+        )
+
+    def _routing(self) -> None:
+        registry = self.registry
+        self.decisions = Counter(
+            "vision_routing_decisions",
+            "Choices made by the router, by why.",
+            ("tier", "model", "reason"),
+            registry=registry,
+        )
+        self.decision_duration = Histogram(
+            "vision_routing_decision_duration_seconds",
+            "Time to choose a model.",
+            buckets=(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.01),
+            registry=registry,
+        )
+        self.prediction_ratio = Histogram(
+            "vision_prediction_ratio",
+            "Observed / predicted (95th percentile) time of a request.",
+            ("model",),
+            buckets=RATIO_BUCKETS,
+            registry=registry,
+        )
+        self.prediction_coverage = Gauge(
+            "vision_prediction_coverage_ratio",
+            "Share of the last requests that took no longer than predicted; the target is 0.95.",
+            registry=registry,
+        )
+        self.slo_requests = Counter(
+            "vision_slo_requests", "Requests that had a budget.", ("task", "tier"), registry=registry
+        )
+        self.slo_met = Counter(
+            "vision_slo_met", "Requests answered within their budget.", ("task", "tier"), registry=registry
+        )
+        self.effective_accuracy = Counter(
+            "vision_effective_accuracy_sum",
+            "Sum of the accuracy of answers in time, in percent; over slo_requests it is the effective accuracy.",
+            ("task", "tier"),
+            registry=registry,
+        )
+
+    def exposition(self) -> bytes:
+        """The registry as OpenMetrics text."""
+        text: bytes = generate_latest(self.registry)  # type: ignore[no-untyped-call]
+        return text

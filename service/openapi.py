@@ -1,0 +1,53 @@
+"""What FastAPI cannot see by itself: the bodies we read ourselves, and the problems each route may answer with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.bodies import Base64Body
+from service.schemas import Problem
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+PICTURE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One picture as it is, several as multipart files, or base64 in JSON.",
+        "content": {
+            "image/jpeg": _BINARY,
+            "image/png": _BINARY,
+            "image/webp": _BINARY,
+            "application/octet-stream": _BINARY,
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            },
+            "application/json": {"schema": Base64Body.model_json_schema()},
+        },
+    }
+}
+
+_MEANINGS = {
+    400: "The body is not what it says, or the picture cannot be decoded.",
+    404: "No such model; or it is known but not exported, then with the command that exports it.",
+    413: "Beyond a size limit: bytes, pixels, a side, or the number of pictures.",
+    415: "Neither JPEG, PNG nor WebP; or a content type that is not accepted.",
+    422: "A parameter outside its limits, or a budget or accuracy that no model meets.",
+    500: "The model failed.",
+    503: "No room, or no engine, just now; Retry-After says when to come back.",
+    504: "Admitted, but not finished in time.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` for these statuses, each a problem document."""
+    return {
+        status: {
+            "description": _MEANINGS[status],
+            "model": Problem,
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }

@@ -1,0 +1,89 @@
+"""Every failure as RFC 9457 `application/problem+json`."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from service.errors import InvalidParameter, RequestError, VisionError
+from service.request_id import request_id
+
+log = logging.getLogger(__name__)
+
+TYPE_PREFIX = "urn:vision-gateway:problem:"
+
+
+class NotFound(RequestError):
+    status = 404
+    code = "not-found"
+    title = "No such address"
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+    code = "method-not-allowed"
+    title = "The address exists, this method does not"
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem document."""
+
+    @app.exception_handler(VisionError)
+    async def on_vision_error(request: Request, err: VisionError) -> Response:
+        if err.status >= 500 and err.retry_after_s is None:
+            log.warning("%s %s: %s", request_id(request.scope), err.code, err.detail)
+        return problem(request, err)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_validation_error(request: Request, err: RequestValidationError) -> Response:
+        return problem(request, _first_parameter(err))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, err: HTTPException) -> Response:
+        if err.status_code == 405:
+            response = problem(request, MethodNotAllowed(f"{request.method} is not offered at {request.url.path}"))
+            response.headers.update(err.headers or {})
+            return response
+        if err.status_code == 404:
+            return problem(request, NotFound(f"there is nothing at {request.url.path}; /docs lists what there is"))
+        return problem(request, RequestError(str(err.detail)))
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, err: Exception) -> Response:
+        log.error("%s failed. This is a bug.", request_id(request.scope), exc_info=err)
+        return problem(request, VisionError("something unexpected happened; the log has the request's id"))
+
+
+def problem(request: Request, err: VisionError) -> JSONResponse:
+    """The error's problem document, with Retry-After (whole seconds, rounded up) where waiting helps."""
+    body: dict[str, object] = {
+        "type": TYPE_PREFIX + err.code,
+        "title": err.title,
+        "status": err.status,
+        "detail": err.detail,
+        "instance": request_id(request.scope),
+    }
+    if err.field is not None:
+        body["field"] = err.field
+    if err.limit is not None:
+        body["limit"] = err.limit
+    headers = {}
+    if err.retry_after_s is not None:
+        body["retry_after_s"] = round(err.retry_after_s, 3)
+        headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
+    return JSONResponse(body, err.status, headers, media_type="application/problem+json")
+
+
+def _first_parameter(err: RequestValidationError) -> InvalidParameter:
+    first = err.errors()[0]
+    field = str(first["loc"][-1]) if first["loc"] else "query"
+    context = first.get("ctx", {})
+    bounds = [f"{name} {context[name]}" for name in ("gt", "ge", "lt", "le", "expected") if name in context]
+    if first["type"] == "extra_forbidden":
+        return InvalidParameter(f"there is no parameter {field!r}; /docs lists them", field=field)
+    return InvalidParameter(f"{field}: {first['msg']}", field=field, limit=", ".join(bounds) or None)

@@ -1,0 +1,50 @@
+"""When a request arrived and what it is called: noted before anything else looks at it."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Arrival:
+    """ASGI middleware: stamps `received_s` (monotonic) and the request's id, and sends the id back.
+
+    A client's own X-Request-Id is kept if it is 1 to 128 letters, digits, dots, dashes, colons or underscores.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["vision.received_s"] = time.monotonic()
+        own = Headers(scope=scope).get("x-request-id", "")
+        identity = own if _ACCEPTABLE.fullmatch(own) else uuid.uuid4().hex
+        scope["vision.request_id"] = identity
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", identity.encode("ascii"))]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def received_s(scope: Scope | dict[str, Any]) -> float:
+    """`time.monotonic()` when the request's headers had arrived."""
+    stamp: float = scope["vision.received_s"]
+    return stamp
+
+
+def request_id(scope: Scope | dict[str, Any]) -> str:
+    identity: str = scope["vision.request_id"]
+    return identity

@@ -1,0 +1,56 @@
+"""Probabilities → the few most likely classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidParameter
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class and how likely it is, 0..1."""
+
+    label: str
+    class_id: int
+    score: float
+
+
+def check_top_k(top_k: int, classes: int, model: str) -> None:
+    """Raises InvalidParameter unless 1 ≤ top_k ≤ the model's number of classes."""
+    if not 1 <= top_k <= classes:
+        raise InvalidParameter(
+            f"top_k is {top_k}; {model} knows {classes} classes, so it must be 1 to {classes}",
+            field="top_k",
+            limit=f"1..{classes}",
+        )
+
+
+def most_likely(
+    probabilities: NDArray[np.floating], names: tuple[str, ...], *, top_k: int, temperature: float = 1.0
+) -> list[Label]:
+    """The `top_k` classes with the highest probability, best first; ties go to the lower class id.
+
+    probabilities  (C,) summing to 1. `temperature` T re-scales them as softmax(log p / T): T > 1 flattens, T < 1
+    sharpens, the order stays. Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
+    """
+    scaled = probabilities if temperature == 1.0 else _with_temperature(probabilities, temperature)  # (C,)
+    if top_k < len(scaled):
+        # Everything at least as likely as the k-th, so that ties at the edge are settled by the sort below.
+        kth = np.partition(scaled, len(scaled) - top_k)[len(scaled) - top_k]
+        candidates = np.flatnonzero(scaled >= kth)
+    else:
+        candidates = np.arange(len(scaled))
+    order = candidates[np.argsort(-scaled[candidates], kind="stable")][:top_k]
+    return [Label(names[i], int(i), float(scaled[i])) for i in order]
+
+
+def _with_temperature(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+    # The smallest normal float32 keeps a probability that underflowed to 0 finite, and last.
+    logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)) / temperature
+    exponentials = np.exp(logits - logits.max())
+    scaled: NDArray[np.float64] = exponentials / exponentials.sum()
+    return scaled

@@ -1,0 +1,321 @@
+"""One thread per core, one queue, earliest deadline first: everything that costs processor time goes through here.
+
+Decoding and inference share the threads, so the cores are never oversubscribed and the wait of a new request is one
+number: the work with earlier deadlines, divided by the threads.
+
+An entry is WAITING until a thread takes it (RUNNING) or its caller gives up (GONE). Only the thread that moves it out
+of WAITING may answer it, under the one lock: nothing is answered twice, cancelled work never runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, VisionError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _State(Enum):
+    WAITING = 0
+    RUNNING = 1
+    GONE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Lane(Generic[Item, Result]):
+    """Work of one kind, which may be merged into one run.
+
+    run         items → results, in the same order, on a worker thread
+    max_rows    most rows merged into one run; 1: never merged
+    expected_s  rows → seconds that a merged run is expected to take now; 0.0 where unknown
+    """
+
+    name: str
+    run: Callable[[list[Item]], list[Result]]
+    max_rows: int = 1
+    expected_s: Callable[[int], float] = lambda rows: 0.0
+    waiting: list[_Entry] = field(default_factory=list, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[Result]):
+    """A result and how it came about; `batch_rows` counts all rows of the run it was part of."""
+
+    result: Result
+    queue_s: float
+    run_s: float
+    batch_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """wait_s  until new work would begin      room_s  work that may go first without making admitted work late"""
+
+    wait_s: float
+    room_s: float
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    deadline_s: float
+    sequence: int
+    lane: Lane[Any, Any]
+    item: Any
+    rows: int
+    cost_s: float
+    keep_late: bool
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Done[Any]]
+    queued_s: float
+    state: _State = _State.WAITING
+
+    def __lt__(self, other: _Entry) -> bool:
+        return (self.deadline_s, self.sequence) < (other.deadline_s, other.sequence)
+
+
+class Workers:
+    """`count` threads that always take the entry with the earliest deadline. Threads start with the first `run`."""
+
+    def __init__(self, count: int, *, max_waiting: int = 4096) -> None:
+        self.count = count
+        self._max_waiting = max_waiting
+        self._changed = threading.Condition()
+        self._queue: list[_Entry] = []
+        self._waiting = 0
+        self._idle = 0
+        self._running: dict[int, float] = {}
+        self._sequence = itertools.count()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Entries that no thread has taken yet."""
+        return self._waiting
+
+    def backlog(self, deadline_s: float) -> Backlog:
+        """What stands before, and behind, new work with that deadline."""
+        with self._changed:
+            now = time.monotonic()
+            ends = sorted(self._running.values())
+            waiting = sorted(entry for entry in self._queue if entry.state is _State.WAITING)
+        free_s = max(0.0, ends[0] - now) if len(ends) >= self.count else 0.0
+        before_s, slack_s = 0.0, math.inf
+        total_s = 0.0
+        for entry in waiting:
+            total_s += entry.cost_s
+            if entry.deadline_s <= deadline_s:
+                before_s = total_s
+            else:
+                slack_s = min(slack_s, entry.deadline_s - now - free_s - total_s / self.count)
+        return Backlog(free_s + before_s / self.count, slack_s * self.count)
+
+    async def run(
+        self,
+        lane: Lane[Item, Result],
+        item: Item,
+        *,
+        rows: int = 1,
+        cost_s: float = 0.0,
+        deadline_s: float | None = None,
+        keep_late: bool = False,
+    ) -> Done[Result]:
+        """The lane's result for `item`; `cost_s` is how long it is expected to run by itself.
+
+        Raises Overloaded if the queue is full, DeadlineExceeded if the work could no longer finish by `deadline_s`
+        (monotonic) when its turn came and `keep_late` is off, EngineUnavailable after `close`, and whatever the lane
+        raises. Cancelling the caller removes the entry unless a thread already has it.
+        """
+        loop = asyncio.get_running_loop()
+        entry = _Entry(
+            deadline_s=math.inf if deadline_s is None else deadline_s,
+            sequence=next(self._sequence),
+            lane=lane,
+            item=item,
+            rows=rows,
+            cost_s=cost_s,
+            keep_late=keep_late,
+            loop=loop,
+            future=loop.create_future(),
+            queued_s=time.monotonic(),
+        )
+        self._put(entry)
+        try:
+            return await entry.future
+        finally:
+            if entry.state is _State.WAITING:
+                self._forget(entry)
+
+    async def close(self) -> None:
+        """Fails what waits, lets what runs finish, and returns when every thread has ended."""
+        with self._changed:
+            self._closed = True
+            waiting = [entry for entry in self._queue if entry.state is _State.WAITING]
+            for entry in waiting:
+                entry.state = _State.GONE
+            self._queue.clear()
+            self._waiting = 0
+            self._changed.notify_all()
+        for entry in waiting:
+            _fail(entry, EngineUnavailable("the service is shutting down"))
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _put(self, entry: _Entry) -> None:
+        with self._changed:
+            if self._closed:
+                raise EngineUnavailable("the service is shutting down")
+            if self._waiting >= self._max_waiting:
+                raise Overloaded(f"{self._waiting} pieces of work are waiting already", limit=str(self._max_waiting))
+            heapq.heappush(self._queue, entry)
+            heapq.heappush(entry.lane.waiting, entry)
+            self._waiting += 1
+            if len(self._threads) < self.count:
+                self._start_thread()
+            self._changed.notify()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _forget(self, entry: _Entry) -> None:
+        with self._changed:
+            if entry.state is _State.WAITING:
+                entry.state = _State.GONE
+                self._waiting -= 1
+                if self._waiting * 2 + 64 < len(self._queue):  # mostly cancelled: drop the dead before they pile up
+                    self._queue = [e for e in self._queue if e.state is _State.WAITING]
+                    heapq.heapify(self._queue)
+                    alive = [e for e in entry.lane.waiting if e.state is _State.WAITING]
+                    entry.lane.waiting[:] = alive
+                    heapq.heapify(entry.lane.waiting)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._idle += 1
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                self._idle -= 1
+                if self._closed:
+                    return
+                batch, hopeless = self._take()
+                if batch:
+                    self._running[threading.get_ident()] = time.monotonic() + _cost_s(batch)
+            for entry in hopeless:
+                _fail(entry, DeadlineExceeded("the work could no longer finish in time and was not begun"))
+            if batch:
+                _run(batch)
+                with self._changed:
+                    del self._running[threading.get_ident()]
+
+    def _take(self) -> tuple[list[_Entry], list[_Entry]]:
+        """The next run, and the entries found on the way that can no longer make it. Called under the lock."""
+        hopeless: list[_Entry] = []
+        while self._queue:
+            head = heapq.heappop(self._queue)
+            if head.state is not _State.WAITING:
+                continue
+            self._claim(head)
+            if not head.keep_late and time.monotonic() + head.cost_s > head.deadline_s:
+                hopeless.append(head)
+                continue
+            return self._merge(head), hopeless
+        return [], hopeless
+
+    def _merge(self, head: _Entry) -> list[_Entry]:
+        """`head` and those of its lane that may ride along: nobody's deadline breaks, no idle thread goes without."""
+        lane, batch, rows = head.lane, [head], head.rows
+        if lane.max_rows <= 1:
+            _drop_dead(lane)
+            return batch
+        spare = self._waiting - self._idle
+        now, earliest = time.monotonic(), head.deadline_s
+        while spare > 0 and _drop_dead(lane):
+            follower = lane.waiting[0]
+            total = rows + follower.rows
+            if total > lane.max_rows or now + lane.expected_s(total) > earliest:
+                break
+            heapq.heappop(lane.waiting)
+            self._claim(follower)
+            batch.append(follower)
+            rows, spare = total, spare - 1
+        return batch
+
+    def _claim(self, entry: _Entry) -> None:
+        entry.state = _State.RUNNING
+        self._waiting -= 1
+
+
+def _drop_dead(lane: Lane[Any, Any]) -> bool:
+    """Removes taken and cancelled entries from the lane's head; true if a waiting one is left."""
+    while lane.waiting and lane.waiting[0].state is not _State.WAITING:
+        heapq.heappop(lane.waiting)
+    return bool(lane.waiting)
+
+
+def _cost_s(batch: list[_Entry]) -> float:
+    if len(batch) == 1:
+        return batch[0].cost_s
+    return batch[0].lane.expected_s(sum(entry.rows for entry in batch))
+
+
+def _run(batch: list[_Entry]) -> None:
+    lane, started_s = batch[0].lane, time.monotonic()
+    try:
+        results = lane.run([entry.item for entry in batch])
+        if len(results) != len(batch):
+            raise AssertionError(f"{lane.name}: {len(results)} results for {len(batch)} items. This is a bug.")
+    except BaseException as err:  # a worker thread must survive whatever a decoder or a model throws
+        if len(batch) == 1:
+            _fail(batch[0], err)
+            return
+        for entry in batch:  # one bad item must not fail its neighbours
+            _run([entry])
+        return
+    run_s = time.monotonic() - started_s
+    rows = sum(entry.rows for entry in batch)
+    dones = [Done(result, started_s - e.queued_s, run_s, rows) for e, result in zip(batch, results, strict=True)]
+    for entry, done in zip(batch, dones, strict=True):
+        _answer(entry, done)
+
+
+def _answer(entry: _Entry, done: Done[Any]) -> None:
+    def resolve() -> None:
+        if not entry.future.done():
+            entry.future.set_result(done)
+
+    _call(entry.loop, resolve)
+
+
+def _fail(entry: _Entry, err: BaseException) -> None:
+    error = err if isinstance(err, (Exception, VisionError)) else RuntimeError(f"{type(err).__name__}: {err}")
+
+    def resolve() -> None:
+        if not entry.future.done():
+            entry.future.set_exception(error)
+
+    _call(entry.loop, resolve)
+
+
+def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        if not loop.is_closed():  # a closed loop has nobody left who waits
+            raise
