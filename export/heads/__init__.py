@@ -1,0 +1,1 @@
+"""Wrappers that give detectors and segmenters the graph contract."""
