@@ -81,7 +81,7 @@ class TritonEngine:
         self._refuse_too_many_rows(job)
         client = self._open_client()
         started_s = time.monotonic()
-        remaining_s = None if job.deadline_s is None else job.deadline_s - started_s
+        remaining_s = job.remaining_s()
         if remaining_s is not None and remaining_s <= 0:
             raise DeadlineExceeded(f"no time was left to run {job.model}")
         with _as_our_errors(job.model):
