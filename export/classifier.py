@@ -19,6 +19,9 @@ OUTPUTS = ("probabilities", "embedding")
 class Classifier(nn.Module):
     """uint8 pixels in, probabilities and embedding out, both float32."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, body: nn.Module, head: nn.Module, mean: Rgb, std: Rgb) -> None:
         super().__init__()
         self.body = body
@@ -31,7 +34,8 @@ class Classifier(nn.Module):
         self.register_buffer("shift", (-mean_255 / std_255).float().view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        x = image.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+        # Laid out anew: in the permuted layout torch's exporter writes an average pool as a gather over strides.
+        x = image.permute(0, 3, 1, 2).contiguous().float()  # (N, 3, H, W)
         embedding = self.body(x * self.scale + self.shift)  # (N, D)
         return self.head(embedding).softmax(-1), embedding  # (N, C), (N, D)
 

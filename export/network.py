@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import timm
 import torch
@@ -16,14 +16,14 @@ SEED = 0
 
 def build(network: Network) -> nn.Module:
     """The library's network in eval mode. The same random weights every time, so that `random` can be repeated."""
-    arguments = dict(network.arguments)
+    arguments: dict[str, Any] = dict(network.arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         if network.library == "timm":
-            module = timm.create_model(network.constructor, pretrained=False, **arguments)
+            module: nn.Module = timm.create_model(network.constructor, pretrained=False, **arguments)
         else:
             module = torchvision.models.get_model(network.constructor, weights=None, **arguments)
-    return cast(nn.Module, module).eval()
+    return module.eval()
 
 
 def count_params(row: Row) -> int:

@@ -24,7 +24,7 @@ def optimise(model: ir.Model) -> ir.Model:
             passes.DeduplicateInitializersPass(),
             passes.CommonSubexpressionEliminationPass(),
             passes.RemoveUnusedNodesPass(),
-            passes.RemoveUnusedFunctionsPass(),
+            passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
             passes.RemoveUnusedOpsetsPass(),
             # The exporter notes the source line of every node, with paths of the machine it ran on.
             passes.ClearMetadataAndDocStringPass(),
@@ -42,7 +42,7 @@ def foldable_batch_norms(model: ir.Model) -> list[str]:
 
 
 def _is_foldable(node: ir.Node) -> bool:
-    if node.op_type != "BatchNormalization" or node.attributes.get_int("training_mode", 0):
+    if node.op_type != "BatchNormalization" or node.attributes.get_int("training_mode", False):
         return False
     source = node.inputs[0]
     before = source.producer() if source is not None else None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import skimage.data
 import sklearn.datasets
@@ -13,7 +16,12 @@ from export.upstream import Upstream
 
 def photographs() -> tuple[Image.Image, ...]:
     """Six pictures, RGB: astronaut, cat, coffee, rocket, temple, flower."""
-    inside_skimage = (skimage.data.astronaut, skimage.data.chelsea, skimage.data.coffee, skimage.data.rocket)
+    inside_skimage: tuple[Callable[[], Any], ...] = (
+        skimage.data.astronaut,
+        skimage.data.chelsea,
+        skimage.data.coffee,
+        skimage.data.rocket,
+    )
     arrays = [read() for read in inside_skimage]
     arrays += [sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     return tuple(Image.fromarray(np.asarray(array, dtype=np.uint8)) for array in arrays)

@@ -31,9 +31,8 @@ def profile(onnx_file: Path, pixels: NDArray[np.uint8]) -> Profile:
     options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = 1
     session = ort.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
-    p50_ms = tuple(
-        (batch, round(_median_ms(session, np.resize(pixels, (batch, *pixels.shape[1:]))), 3)) for batch in BATCHES
-    )
+    batches = ((batch, np.resize(pixels, (batch, *pixels.shape[1:]))) for batch in BATCHES)
+    p50_ms = tuple((batch, round(_median_ms(session, repeated), 3)) for batch, repeated in batches)
     alpha_ms, beta_ms = fit_line(p50_ms)
     device = f"{_processor()}, onnxruntime {ort.__version__}, {THREADS} thread"
     return Profile(device, round(alpha_ms, 3), round(beta_ms, 3), p50_ms)

@@ -33,10 +33,8 @@ class Reference:
 def normalised(pixels: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(N, 3, H, W) float64, (x / 255 - mean) / std as the libraries write it."""
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).double() / 255  # (N, 3, H, W)
-    shape = (1, 3, 1, 1)
-    return (x - torch.tensor(mean, dtype=torch.float64).view(shape)) / torch.tensor(std, dtype=torch.float64).view(
-        shape
-    )
+    mean_c11, std_c11 = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (mean, std))
+    return (x - mean_c11) / std_c11
 
 
 def classify_reference(module: nn.Module, head: str, source: Upstream, pixels: NDArray[np.uint8]) -> Reference:

@@ -29,8 +29,11 @@ _TEMPORARY = re.compile(r"\.(?P<kind>staging|old)-(?P<name>.+)-(?P<pid>\d+)")
 
 
 def recipe(row: Row, source: Source) -> str:
-    """Hex digest of everything that an entry is made from."""
-    return hashlib.sha256(f"{EXPORTER_VERSION}\n{row!r}\n{source.identity}".encode()).hexdigest()
+    """Hex digest of everything that an entry is made from: what of the row reaches it, weights, exporter."""
+    of_the_row = (row.network, row.resize, row.mean, row.std, row.classes, row.batch_limit)
+    for_the_card = (row.family, row.task, row.label_set, row.accuracy)
+    made_from = (EXPORTER_VERSION, of_the_row, for_the_card, source.identity)
+    return hashlib.sha256(repr(made_from).encode()).hexdigest()
 
 
 def up_to_date(repository: Path, row: Row, sources: tuple[Source, ...]) -> ModelCard | None:

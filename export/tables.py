@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich import box
 from rich.table import Table
 
 from export.batch import Outcome
@@ -13,17 +12,16 @@ from export.catalogue.row import PackageWeights, Row
 
 def catalogue_table(rows: Iterable[Row]) -> Table:
     """Every row with what a person chooses by."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("name", "family", "task"):
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("name", "task"):
         table.add_column(heading, no_wrap=heading == "name")
-    for heading in ("year", "pixels", "params M", "top-1 %"):
+    for heading in ("year", "pixels", "M params", "top-1 %"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("weights")
     for row in rows:
         height_px, width_px = row.resize.size_hw
         table.add_row(
             row.name,
-            row.family,
             row.task,
             str(row.year),
             f"{height_px}×{width_px}",
@@ -36,10 +34,10 @@ def catalogue_table(rows: Iterable[Row]) -> Table:
 
 def outcomes_table(outcomes: Iterable[Outcome]) -> Table:
     """What became of every row of a run."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "state", "weights"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("params M", "MB", "ms", "gates", "seconds"):
+    for heading in ("M params", "MB", "ms", "gates", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         table.add_row(outcome.name, outcome.state, *_measured(outcome), f"{outcome.seconds:.1f}")
@@ -56,5 +54,5 @@ def _measured(outcome: Outcome) -> tuple[str, str, str, str, str]:
         f"{card.params / 1e6:.2f}",
         f"{card.onnx_bytes / 1e6:.1f}",
         f"{p50_ms:.1f}" if p50_ms else "–",
-        f"{len(card.verification)} passed",
+        str(len(card.verification)),
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import timm
 from numpy.typing import NDArray
 from PIL import Image
-from timm.data import create_transform, resolve_data_config
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 from torchvision.models import get_model_weights
 
 from export.catalogue.row import HubWeights, Network, Rgb, Row
@@ -44,7 +45,10 @@ def upstream(row: Row) -> Upstream:
 
 
 def _timm(network: Network) -> Upstream:
-    published = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(network.constructor).to_dict())
+    known = timm.get_pretrained_cfg(network.constructor)
+    if known is None:
+        raise WeightsError(f"timm knows no preprocessing for {network.constructor}.")
+    published: dict[str, Any] = resolve_data_config(pretrained_cfg=asdict(known))  # type: ignore[no-untyped-call]
     cut = create_transform(**published | {"mean": BLACK_IS_ZERO, "std": WHITE_IS_ONE})
     _, height_px, width_px = published["input_size"]
     return Upstream(

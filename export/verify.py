@@ -99,11 +99,9 @@ def _names(evidence: Evidence) -> str:
 def _dtypes(evidence: Evidence) -> str:
     declared = {name: type_ for name, (type_, _) in (evidence.inputs | evidence.outputs).items()}
     wanted = {INPUT_NAME: "tensor(uint8)"} | {spec.name: _ORT_TYPES[spec.dtype] for spec in evidence.expected}
-    wrong = [
-        f"{name} is {declared.get(name)}, not {type_}" for name, type_ in wanted.items() if declared.get(name) != type_
-    ]
-    if wrong:
-        raise Refused(", ".join(wrong))
+    for name, type_ in wanted.items():
+        if declared.get(name) != type_:
+            raise Refused(f"{name} is {declared.get(name)}, not {type_}")
     return "as promised"
 
 
@@ -259,7 +257,8 @@ def _row_cosines(ours: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArr
     a, b = ours.reshape(len(ours), -1), truth.reshape(len(truth), -1)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     dots: NDArray[np.float64] = (a * b).sum(axis=1)
-    return np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths != 0)
+    cosines: NDArray[np.float64] = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths != 0)
+    return cosines
 
 
 def _listed(names: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import timm
 from torch import nn
@@ -80,13 +80,14 @@ def _from_hub(network: Network, source: HubWeights) -> Loaded:
 
 def _timm_pretrained(network: Network, source: HubWeights, path: Path) -> nn.Module:
     """timm's own loading, which knows how each of its checkpoints was written."""
+    arguments: dict[str, Any] = dict(network.arguments)
     try:
         module = timm.create_model(
             f"{network.constructor}.{source.tag}",
             pretrained=True,
             pretrained_cfg_overlay={"file": str(path)},
-            **dict(network.arguments),
+            **arguments,
         )
     except RuntimeError as err:
         raise WeightsError(f"timm cannot load its own {network.constructor}.{source.tag}: {err}.") from err
-    return cast(nn.Module, module).eval()
+    return module.eval()

