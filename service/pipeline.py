@@ -6,6 +6,7 @@ Two thread hops a picture (decode, infer), both in the engine's order: earliest 
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from service.bodies import Picture
 from service.engines.protocol import Engine, Job, Pixels
@@ -30,7 +32,7 @@ from service.fleet import Fleet
 from service.image_header import ImageHeader, SizeLimits, read_header
 from service.images import Geometry, to_model_pixels
 from service.latency import Estimates, Predictor, Variants
-from service.manifest import ModelCard, Task
+from service.manifest import ModelCard, ResizeRule, Task
 from service.metrics import Metrics
 from service.routing import Choice, Demand, Refusal, Steadiness, admit_pinned, choose
 from service.settings import Tier
@@ -98,11 +100,11 @@ class Served:
 class _DecodeItem:
     picture: Picture
     header: ImageHeader
-    card: ModelCard
+    rule: ResizeRule
 
 
 def _decode(items: list[_DecodeItem]) -> list[tuple[Pixels, Geometry]]:
-    return [to_model_pixels(i.picture.data, i.header, i.card.resize, field=i.picture.field) for i in items]
+    return [to_model_pixels(i.picture.data, i.header, i.rule, field=i.picture.field) for i in items]
 
 
 @dataclass
@@ -135,6 +137,16 @@ class Pipeline:
                 raise
             self._learn(decision, ask)
             return Served(decision, inferred)
+
+    async def warm(self) -> None:
+        """Starts every worker and decodes a dot of each format, so that no request pays for Pillow's imports."""
+        rule = ResizeRule("squash", (8, 8))
+        for name in ("jpeg", "png", "webp"):
+            dot = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(dot, name)
+            header = read_header(dot.getvalue(), self.size_limits)
+            item = _DecodeItem(Picture("image", dot.getvalue()), header, rule)
+            await asyncio.gather(*(self.workers.run(self._decode_lane, item) for _ in range(self.workers.count)))
 
     def look(self, headers: list[ImageHeader], ask: Ask) -> tuple[Variants, Estimates, Choice | Refusal]:
         """Every candidate with what it would take now, and the choice: nothing is run, nothing remembered."""
@@ -195,7 +207,7 @@ class Pipeline:
     async def _infer_one(self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask) -> Inferred:
         decoded = await self.workers.run(
             self._decode_lane,
-            _DecodeItem(picture, header, card),
+            _DecodeItem(picture, header, card.resize),
             cost_s=self.predictor.decode_ms(header, card.resize) / 1e3,
             deadline_s=ask.deadline_s,
             keep_late=ask.keep_late,
