@@ -14,7 +14,7 @@ from service.engines.protocol import Engine
 from service.engines.triton import TritonEngine
 from service.manifest import ModelCard
 from service.workers import Workers
-from tests.contract.tiny_repository import write_tiny_repository
+from tests.contract.tiny_repository import write_foreign_entry, write_tiny_repository
 from tests.triton_server import TritonServer, require_triton
 
 
@@ -56,9 +56,10 @@ class FakeRig(Rig):
 
 @pytest.fixture(scope="session")
 def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ModelCard]]:
-    """The folder and what was written into it; with the litter that a real repository has."""
+    """The folder and the cards written into it; with the litter that a real repository has."""
     folder = tmp_path_factory.mktemp("model_repository")
     cards = write_tiny_repository(folder)
+    write_foreign_entry(folder / "foreign")
     (folder / "README.md").write_text("Not a model.\n")
     half_made = folder / ".staging-other"
     half_made.mkdir()

@@ -3,7 +3,7 @@
 tiny   8×8 pictures → probabilities (5) and embedding (4), in microseconds
 slow   the same answer after some tenths of a second
 picky  fails inside ONNX Runtime if a picture's first byte is 255, else answers
-narrow `slow`, one picture at a time; on Triton two may wait for it, for 50 ms at most
+narrow `slow`, one picture at a time; on Triton two may wait for it, for 150 ms at most
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf import text_format
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tritonclient.grpc import model_config_pb2
 
 from service.manifest import (
     CONFIG_FILE,
@@ -33,7 +35,7 @@ CLASSES = 5
 EMBEDDING = 4
 MAX_BATCH = 8
 NARROW_QUEUE = 2
-NARROW_TIMEOUT_US = 50_000
+NARROW_TIMEOUT_US = 150_000
 # 12 products of 1024×1024 matrices: 25 GFLOP, 0.3..0.5 s on one core of a small machine.
 SLOW_PRODUCTS = 12
 SLOW_SIDE = 1024
@@ -53,6 +55,17 @@ def write_tiny_repository(folder: Path) -> list[ModelCard]:
     ]
     _narrow_the_queue(folder / "narrow" / CONFIG_FILE)
     return cards
+
+
+def write_foreign_entry(entry: Path) -> None:
+    """Writes a model that Triton serves and that carries no card: somebody else's."""
+    path = onnx_path(entry)
+    path.parent.mkdir(parents=True)
+    onnx.save(_model([]), path)
+    config = model_config_pb2.ModelConfig(name=entry.name, backend="onnxruntime", max_batch_size=MAX_BATCH)
+    config.input.add(name="image", data_type="TYPE_UINT8", dims=[SIDE_PX, SIDE_PX, 3])
+    config.output.add(name="embedding", data_type="TYPE_FP32", dims=[EMBEDDING])
+    (entry / CONFIG_FILE).write_text(text_format.MessageToString(config))
 
 
 def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
