@@ -27,15 +27,19 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as err:
-        reason = str(err).strip().split("\n")[0]
-        raise WeightsError(f"{path.name} is not a weights file that can be read safely: {reason}") from err
+        # torch's own message tells how to load it unsafely; that advice is not passed on.
+        raise WeightsError(
+            f"{path.name} cannot be read safely: neither safetensors nor a torch checkpoint of nothing but tensors."
+        ) from err
     return _unwrap(content, path.name)
 
 
 def _unwrap(content: Any, file_name: str) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    while isinstance(content, Mapping):
+        inner = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise WeightsError(f"{file_name} holds no table of tensors, nor one under {' or '.join(WRAPPERS)}.")
     if all(key.startswith(PARALLEL_PREFIX) for key in content):

@@ -1,0 +1,79 @@
+"""`vision-export` as a person types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from export.__main__ import app
+from export.catalogue.registry import CATALOGUE, HUB_DEFAULT_NAMES
+from export.hub import _probe
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every address is behind a proxy that refuses connections."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    _probe.cache_clear()
+
+
+def test_list_names_every_row() -> None:
+    result = invoke("--list")
+    assert result.exit_code == 0
+    assert all(name in result.output for name in CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("efficientnet_light0",), "efficientnet_lite0"),
+        ((), "name at least one model"),
+        (("resnet50", "--weights", "internet"), "none of hub, package, file:PATH, random"),
+        (("resnet50", "mobilenet_v2", "--weights", "file:x.pth"), "one file fits one model"),
+        (("--no-such-option",), "No such option"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_says_what_to_type(words: tuple[str, ...], said: str) -> None:
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_an_unreachable_hub_is_a_failure_within_5_s_and_the_command_to_repeat_it(tmp_path: Path) -> None:
+    start_s = time.monotonic()
+    result = invoke(*HUB_DEFAULT_NAMES, "--weights", "hub", "--repository", str(tmp_path / "r"))
+    assert time.monotonic() - start_s < 5
+    assert result.exit_code == 1
+    for name in HUB_DEFAULT_NAMES:
+        assert f"{name}: failed: the torchvision hub cannot be reached" in result.output
+        assert f"vision-export {name} --repository {tmp_path / 'r'} --weights hub" in result.output
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_one_failure_does_not_stop_the_next(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"rubbish")
+    result = invoke("resnet50", "efficientnet_b0", "--weights", "package", "--repository", str(tmp_path / "r"))
+    assert result.exit_code == 1
+    assert "resnet50: failed: resnet50 has no package weights" in result.output
+    assert "efficientnet_b0: failed" in result.output
+
+
+def test_help_list_and_refusals_do_not_import_torch() -> None:
+    heavy = "{'torch', 'timm', 'torchvision', 'onnx', 'onnxruntime', 'skimage'}"
+    check = f"import sys, export.__main__; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,76 @@
+"""The hubs: found out to be away within seconds, and the libraries' own loading code where a file is at hand."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import huggingface_hub.constants
+import pytest
+import torch
+from torchvision.models import get_model_weights
+
+from export import hub
+from export.catalogue.registry import find
+from export.catalogue.row import HubWeights
+from export.errors import SourceUnreachable
+from export.network import build
+from export.sources import Choice, sources_of
+from export.weights import load
+
+
+@pytest.fixture
+def silent_hub() -> Iterator[str]:
+    """The address of something that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_refused_connection_is_one_sentence(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(SourceUnreachable, match=r"^the timm hub cannot be reached \(.+\)\.$"):
+        hub.require("timm")
+
+
+def test_a_hub_that_hangs_is_given_up_within_5_s_and_asked_once(
+    silent_hub: str, empty_caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", silent_hub)
+    row = find("efficientnet_lite0")
+    start_s = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(SourceUnreachable):
+            hub.require_or_cached(row.network, HubWeights("timm", "in1k", "Apache-2.0"))
+    assert time.monotonic() - start_s < 5
+
+
+def test_homes_are_where_the_libraries_download_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    url = get_model_weights("resnet50")["IMAGENET1K_V2"].url
+    assert urlsplit(hub.home("torchvision")).hostname == urlsplit(url).hostname
+    assert hub.home("timm") == huggingface_hub.constants.ENDPOINT
+
+
+def test_torchvision_weights_in_its_cache_need_no_hub(empty_caches: Path) -> None:
+    row = find("mobilenet_v2")
+    original = build(row.network)
+    folder = empty_caches / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(original.state_dict(), folder / "mobilenet_v2-b0353104.pth")
+    loaded = load(row, sources_of(row, Choice("hub")))
+    assert loaded.weights.source == "hub"
+    assert loaded.weights.origin == "torchvision, mobilenet_v2.IMAGENET1K_V1"
+    assert len(loaded.weights.sha256) == 64
+    pairs = zip(original.parameters(), loaded.module.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)

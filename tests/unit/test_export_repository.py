@@ -1,0 +1,154 @@
+"""Entries appear whole or not at all, and are made again only if something they are made from has changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from export.catalogue.registry import find
+from export.catalogue.row import Row
+from export.errors import RepositoryError
+from export.repository import publish, recipe, staging, sweep, up_to_date
+from export.sources import RandomWeights, Source
+from service.manifest import ModelCard, TensorSpec, Weights, file_sha256, onnx_path, write_entry
+
+ROW = find("mobilenet_v2")
+SOURCE: Source = RandomWeights()
+
+
+def card(row: Row, onnx_file: Path, source: Source = SOURCE) -> ModelCard:
+    return ModelCard(
+        name=row.name,
+        variant_of=row.name,
+        task=row.task,
+        family=row.family,
+        precision="fp32",
+        backend="onnxruntime",
+        max_batch_size=row.batch_limit,
+        resize=row.resize,
+        outputs=(TensorSpec("probabilities", "FP32", (1000,)),),
+        label_set=row.label_set,
+        label_names=(),
+        accuracy=None,
+        weights=Weights("untrained", "random", "none", ""),
+        params=1,
+        flops=1,
+        onnx_sha256=file_sha256(onnx_file),
+        onnx_bytes=onnx_file.stat().st_size,
+        verification=(),
+        profile=None,
+        recipe=recipe(row, source),
+    )
+
+
+def make(repository: Path, content: bytes = b"a graph") -> Path:
+    with staging(repository, ROW.name) as folder:
+        onnx_path(folder).write_bytes(content)
+        write_entry(card(ROW, onnx_path(folder)), folder)
+        return publish(folder, repository, ROW.name)
+
+
+def names(repository: Path) -> set[str]:
+    return {path.name for path in repository.iterdir()}
+
+
+def dead_pid() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_an_entry_is_published_and_nothing_else_is_left(tmp_path: Path) -> None:
+    entry = make(tmp_path / "new" / "repository")
+    assert onnx_path(entry).read_bytes() == b"a graph"
+    assert names(entry.parent) == {ROW.name}
+
+
+def test_an_entry_is_replaced(tmp_path: Path) -> None:
+    make(tmp_path)
+    assert onnx_path(make(tmp_path, b"another")).read_bytes() == b"another"
+    assert names(tmp_path) == {ROW.name}
+
+
+def test_a_failure_leaves_the_old_entry_alone(tmp_path: Path) -> None:
+    entry = make(tmp_path)
+    with pytest.raises(ZeroDivisionError), staging(tmp_path, ROW.name):
+        1 / 0  # noqa: B018
+    assert onnx_path(entry).read_bytes() == b"a graph"
+    assert names(tmp_path) == {ROW.name}
+
+
+def test_a_repository_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RepositoryError, match="cannot be written"), staging(tmp_path / "file", "x"):
+        pass
+
+
+def test_same_row_weights_and_exporter_are_up_to_date(tmp_path: Path) -> None:
+    make(tmp_path)
+    assert up_to_date(tmp_path, ROW, (SOURCE,)) is not None
+
+
+def test_any_of_the_sources_will_do(tmp_path: Path) -> None:
+    make(tmp_path)
+    assert up_to_date(tmp_path, ROW, (*ROW.weights, SOURCE)) is not None
+    assert up_to_date(tmp_path, ROW, ROW.weights) is None
+
+
+def test_another_row_is_not_up_to_date(tmp_path: Path) -> None:
+    make(tmp_path)
+    assert up_to_date(tmp_path, replace(ROW, mean=(0.5, 0.5, 0.5)), (SOURCE,)) is None
+    assert up_to_date(tmp_path, replace(ROW, batch_limit=8), (SOURCE,)) is None
+
+
+def test_another_exporter_is_not_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+    monkeypatch.setattr("export.repository.EXPORTER_VERSION", 1_000_000)
+    assert up_to_date(tmp_path, ROW, (SOURCE,)) is None
+
+
+@pytest.mark.parametrize("damage", ["changed graph", "no graph", "no card", "broken card", "nothing"])
+def test_a_damaged_entry_is_not_up_to_date(tmp_path: Path, damage: str) -> None:
+    entry = make(tmp_path)
+    match damage:
+        case "changed graph":
+            onnx_path(entry).write_bytes(b"another graph")
+        case "no graph":
+            onnx_path(entry).unlink()
+        case "no card":
+            (entry / "config.pbtxt").unlink()
+        case "broken card":
+            (entry / "config.pbtxt").write_text("{{{")
+        case "nothing":
+            entry.rename(tmp_path / "elsewhere")
+    assert up_to_date(tmp_path, ROW, (SOURCE,)) is None
+
+
+def test_leftovers_of_killed_runs_are_swept(tmp_path: Path) -> None:
+    make(tmp_path)
+    for kind in ("staging", "old"):
+        (tmp_path / f".{kind}-{ROW.name}-{dead_pid()}" / "1").mkdir(parents=True)
+    sweep(tmp_path)
+    assert names(tmp_path) == {ROW.name}
+
+
+def test_the_work_of_a_running_process_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / f".staging-{ROW.name}-{os.getpid()}").mkdir()
+    (tmp_path / ".something-else").mkdir()
+    sweep(tmp_path)
+    assert len(names(tmp_path)) == 2
+
+
+def test_an_entry_renamed_away_by_a_killed_run_is_put_back(tmp_path: Path) -> None:
+    make(tmp_path).rename(tmp_path / f".old-{ROW.name}-{dead_pid()}")
+    sweep(tmp_path)
+    assert up_to_date(tmp_path, ROW, (SOURCE,)) is not None
+
+
+def test_sweeping_a_repository_that_is_not_there_does_nothing(tmp_path: Path) -> None:
+    sweep(tmp_path / "none")
