@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.errors import InvalidBody, TooLarge, UnsupportedMedia
 
+# How much of a client's own words an error repeats.
+_ECHO_CHARACTERS = 80
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 
 
@@ -51,8 +53,8 @@ async def read_pictures(request: Request, limits: BodyLimits) -> list[Picture]:
     content_type = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
     if content_type not in (*RAW_TYPES, "multipart/form-data", "application/json"):
         raise UnsupportedMedia(
-            f"content type {content_type!r} is not accepted; send {', '.join(RAW_TYPES[:3])}, multipart/form-data "
-            "or application/json (with curl: -H 'Content-Type: image/jpeg' --data-binary @picture.jpg)",
+            f"content type {_echo(content_type)!r} is not accepted; send {', '.join(RAW_TYPES[:3])}, "
+            "multipart/form-data or application/json (with curl: -H 'Content-Type: image/jpeg' --data-binary @picture.jpg)",
             field="Content-Type",
         )
     try:
@@ -62,6 +64,8 @@ async def read_pictures(request: Request, limits: BodyLimits) -> list[Picture]:
         raise InvalidBody(
             f"the body did not arrive within {limits.timeout_s:g} s", field="body", limit=f"{limits.timeout_s:g} s"
         ) from None
+    except ClientDisconnect:
+        raise InvalidBody("the connection was closed before all of the body had arrived", field="body") from None
     if content_type == "multipart/form-data":
         pictures = await _from_multipart(request, body, limits.max_images)
     elif content_type == "application/json":
@@ -74,8 +78,9 @@ async def read_pictures(request: Request, limits: BodyLimits) -> list[Picture]:
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
+    declared = request.headers.get("content-length", "").lstrip("0")
+    # The digits are counted first: Python refuses to read numbers of some thousand digits.
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > max_bytes):
         raise _too_many_bytes(max_bytes)
     chunks, received = [], 0
     async for chunk in request.stream():
@@ -90,12 +95,22 @@ def _too_many_bytes(max_bytes: int) -> TooLarge:
     return TooLarge(f"the body exceeds {max_bytes:,} bytes", field="body", limit=f"{max_bytes} bytes")
 
 
+class _Multipart(MultiPartParser):
+    """Starlette's parser, without temporary files, and noticing whether the closing boundary came."""
+
+    complete = False
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
 async def _from_multipart(request: Request, body: bytes, max_images: int) -> list[bytes]:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
     # One more than allowed, so that the refusal is ours and names the limit.
-    parser = MultiPartParser(request.headers, stream(), max_files=max_images + 1, max_fields=16)
+    parser = _Multipart(request.headers, stream(), max_files=max_images + 1, max_fields=16)
+    parser.spool_max_size = len(body) + 1  # all of it is in memory already
     try:
         form = await parser.parse()
     except MultiPartException as err:
@@ -107,10 +122,17 @@ async def _from_multipart(request: Request, body: bytes, max_images: int) -> lis
             "the multipart body cannot be read: its boundary or a header is damaged", field="body"
         ) from err
     try:
+        if not parser.complete:
+            raise InvalidBody(
+                "the multipart body does not end with the boundary of its content type: it is cut off, or has another",
+                field="body",
+            )
         pictures = []
         for name, value in form.multi_items():
             if not isinstance(value, UploadFile):
-                raise InvalidBody(f"part {name!r} is not a file; options go into the query string", field=name)
+                raise InvalidBody(
+                    f"part {_echo(name)!r} is not a file; options go into the query string", field=_echo(name) or "body"
+                )
             pictures.append(await value.read())
     finally:
         await form.close()
@@ -123,20 +145,26 @@ def _from_json(body: bytes, max_images: int) -> list[bytes]:
         parsed = Base64Body.model_validate_json(body)
     except ValidationError as err:
         first = err.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
+        where = _echo(".".join(str(part) for part in first["loc"])) or "body"
         raise InvalidBody(f"the JSON body cannot be read: {where}: {first['msg']}", field=where) from err
     if (parsed.image is None) == (parsed.images is None):
         raise InvalidBody("the JSON body must have either `image` or `images`", field="image")
-    encoded = [parsed.image] if parsed.image is not None else parsed.images or []
+    if parsed.image is not None:
+        return [_decode_base64(parsed.image, "image")]
+    encoded = parsed.images or []
     _check_count(len(encoded), max_images)
-    return [_decode_base64(text, i) for i, text in enumerate(encoded)]
+    return [_decode_base64(text, f"images[{i}]") for i, text in enumerate(encoded)]
 
 
-def _decode_base64(text: str, index: int) -> bytes:
+def _decode_base64(text: str, field: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as err:
-        raise InvalidBody(f"images[{index}] is not base64", field=f"images[{index}]") from err
+        raise InvalidBody(f"{field} is not base64", field=field) from err
+
+
+def _echo(text: str) -> str:
+    return text if len(text) <= _ECHO_CHARACTERS else text[:_ECHO_CHARACTERS] + "…"
 
 
 def _check_count(count: int, max_images: int) -> None:

@@ -11,7 +11,15 @@ from functools import cache
 from importlib import resources
 
 from service.engines.protocol import Engine
-from service.errors import EngineUnavailable, ModelNotExported, NotReady, UnknownModel, VisionError, WrongTask
+from service.errors import (
+    EngineUnavailable,
+    InvalidEntry,
+    ModelNotExported,
+    NotReady,
+    UnknownModel,
+    VisionError,
+    WrongTask,
+)
 from service.label_sets import label_names
 from service.latency import Variants
 from service.manifest import ModelCard, Task
@@ -27,6 +35,7 @@ class Fleet:
         self._engine = engine
         self._metrics = metrics
         self._poll_interval_s = poll_interval_s
+        self._seen: list[ModelCard] = []
         self._cards: dict[str, ModelCard] = {}
         self._groups: dict[Task, Variants] = {}
         self._named: dict[str, Variants] = {}
@@ -116,8 +125,9 @@ class Fleet:
 
     def _see(self, cards: list[ModelCard] | None) -> None:
         self._reachable = cards is not None
-        if cards is not None and cards != list(self._cards.values()):
-            self._adopt(cards)
+        if cards is not None and cards != self._seen:
+            self._seen = cards
+            self._adopt([card for card in cards if _labelled(card)])
         for name in self._cards:
             self._metrics.model_ready.labels(name).set(1.0 if self._reachable else 0.0)
 
@@ -128,7 +138,6 @@ class Fleet:
         self._groups = _groups(self._cards.values())
         self._named = _named(self._cards.values())
         for card in self._cards.values():
-            label_names(card)
             self._metrics.model_info.labels(
                 card.name, card.task, card.precision, card.backend, card.weights.source, card.onnx_sha256
             ).set(1.0)
@@ -148,6 +157,16 @@ def catalogue_names() -> frozenset[str]:
     """Every name `vision-export` knows. The file is written by the export stage, and a test keeps them equal."""
     text = (resources.files("service") / "catalogue_names.txt").read_text(encoding="utf-8")
     return frozenset(text.split())
+
+
+def _labelled(card: ModelCard) -> bool:
+    """Whether the model's classes have names; one that cannot be served must not keep the others from being."""
+    try:
+        label_names(card)
+    except InvalidEntry as err:
+        log.error("refused: %s", err.detail)
+        return False
+    return True
 
 
 def _groups(cards: Iterable[ModelCard]) -> dict[Task, Variants]:

@@ -6,6 +6,7 @@ of our own because opening a file with Pillow already inflates PNG text chunks a
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +18,16 @@ ImageFormat = Literal["jpeg", "png", "webp"]
 
 # Start-of-frame markers: baseline, extended, progressive, lossless…; not DHT (C4), JPG (C8), DAC (CC).
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_STANDALONE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
+# Stray bytes between segments, and any number of FF before the last one of a marker: decoders pass over them.
+_MARKER = re.compile(rb"\xff[^\xff]", re.DOTALL)
+# Cameras write some dozen segments before the frame, colour profiles up to 255; a picture made of nothing but markers
+# must not keep the event loop busy.
+_MOST_JPEG_SEGMENTS = 4096
+
+
+class _Damaged(Exception):
+    """What is wrong with the picture, as the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,8 @@ def read_header(data: bytes, limits: SizeLimits, *, field: str = "image") -> Ima
         header = _parse(data)
     except (IndexError, struct.error):
         raise BadImage(f"{field} is cut off inside its header ({len(data)} bytes)", field=field) from None
+    except _Damaged as err:
+        raise BadImage(f"{field} is {err}", field=field) from None
     if header is None:
         raise UnsupportedMedia(
             f"{field} is not a JPEG, PNG or WebP picture (judged by its first bytes, not by its name)", field=field
@@ -98,6 +110,8 @@ def _parse(data: bytes) -> ImageHeader | None:
         return _jpeg(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         width, height = struct.unpack_from(">II", data, 16)
+        if data[12:16] != b"IHDR":
+            raise _Damaged("a damaged PNG: it does not begin with its size")
         return ImageHeader("png", width, height)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp(data)
@@ -107,13 +121,12 @@ def _parse(data: bytes) -> ImageHeader | None:
 def _jpeg(data: bytes) -> ImageHeader:
     """Source: ITU-T T.81, annex B: segments up to the first start of frame."""
     at = 2
-    while True:
-        if data[at] != 0xFF:
-            raise BadImage("image is a damaged JPEG: no marker where one must be", field="image")
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _STANDALONE:
+    for _ in range(_MOST_JPEG_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            raise IndexError
+        at, marker = found.end() - 2, data[found.end() - 1]
+        if marker in _STANDALONE:
             at += 2
         elif marker in _SOF:
             height, width = struct.unpack_from(">HH", data, at + 5)
@@ -121,6 +134,7 @@ def _jpeg(data: bytes) -> ImageHeader:
         else:
             (length,) = struct.unpack_from(">H", data, at + 2)
             at += 2 + max(length, 2)
+    raise _Damaged(f"a damaged JPEG: no frame among its first {_MOST_JPEG_SEGMENTS} segments")
 
 
 def _webp(data: bytes) -> ImageHeader:
@@ -136,5 +150,5 @@ def _webp(data: bytes) -> ImageHeader:
     elif chunk == b"VP8 ":
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     else:
-        raise BadImage("image is a WebP file without a picture", field="image")
+        raise _Damaged("a WebP file without a picture")
     return ImageHeader("webp", width, height)

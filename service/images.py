@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from service.manifest import ResizeRule
 
 # Pillow's own bomb check warns at half of what its error allows; image_header refuses earlier, and names the limit.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of every oddity in a picture, once for each new text: a log that clients write.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _PILLOW_FORMATS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -77,6 +80,7 @@ def to_model_pixels(
             if opened.size != (header.width, header.height):
                 raise ValueError(f"its header says {header.width}×{header.height}, its data {opened.size}")
             shrink = _draft(opened, header, rule)
+            opened.load()
             orientation = _orientation(opened)
             rgb = _to_rgb(opened)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as err:
@@ -95,28 +99,26 @@ def _draft(opened: Image.Image, header: ImageHeader, rule: ResizeRule) -> int:
     if shrink == 1:
         return 1
     opened.draft(opened.mode, (max(1, header.width // shrink), max(1, header.height // shrink)))
-    return round(header.width / opened.width)  # CMYK cannot be scaled while decoding: Pillow then leaves the size alone
+    return round(header.width / opened.width)  # what the decoder really does, which is its own choice
 
 
 def _orientation(opened: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none, or where the EXIF block is damaged."""
-    if opened.format == "PNG" and "exif" not in opened.info:
-        return 1  # getexif would decode the whole picture to look for a late chunk
+    """EXIF orientation 1..8; 1 where there is none, or where the EXIF block is damaged. In PNG it may follow the pixels."""
     try:
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever a damaged block makes Pillow raise, the pixels are good
         return 1
     return orientation if orientation in _TRANSPOSE else 1
 
 
 def _to_rgb(opened: Image.Image) -> Image.Image:
-    """8-bit RGB, decoded to the last row."""
-    opened.load()
+    """8-bit RGB of a picture that is decoded already."""
     if opened.mode == "RGB" and "transparency" not in opened.info:
         return opened.copy() if opened.readonly else opened
     if opened.mode.startswith("I"):  # 16-bit greyscale: Pillow's own conversion clips instead of scaling
         levels = np.asarray(opened).astype(np.uint32)  # (H, W)
-        return Image.fromarray((levels >> 8).astype(np.uint8)).convert("RGB")
+        grey = np.where(levels == opened.info.get("transparency", -1), 255, levels >> 8)  # (H, W)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if "A" in opened.getbands() or "a" in opened.getbands() or "transparency" in opened.info:
         rgba = opened.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

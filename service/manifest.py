@@ -10,6 +10,7 @@ strings, so that a gateway needs nothing but `GetModelConfig`, and a person noth
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -51,6 +52,8 @@ class ResizeRule:
     shorter_side_px: int | None = None
 
     def __post_init__(self) -> None:
+        if min(self.size_hw) < 1:
+            raise ValueError(f"the input must have a fixed height and width, not {self.size_hw}")
         if (self.mode == "crop") != (self.shorter_side_px is not None):
             raise ValueError("shorter_side_px goes with mode crop, and only with it")
         if self.shorter_side_px is not None and self.shorter_side_px < max(self.size_hw):
@@ -75,6 +78,10 @@ class Accuracy:
     dataset: str
     source: str
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"accuracy is {self.value}")
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -98,6 +105,10 @@ class Profile:
     alpha_ms: float
     beta_ms: float
     p50_ms_by_batch: tuple[tuple[int, float], ...]
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.alpha_ms < math.inf and 0.0 <= self.beta_ms < math.inf):
+            raise ValueError(f"a profile of {self.alpha_ms} ms + {self.beta_ms} ms a picture cannot be")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,8 @@ class ModelCard:
             raise ValueError(f"{self.name}: untrained weights carry no accuracy")
         if (self.label_set == "own") != bool(self.label_names):
             raise ValueError(f"{self.name}: label_names go with label_set 'own', and only with it")
+        if any(not name or "\n" in name for name in self.label_names):
+            raise ValueError(f"{self.name}: a label name is empty, or longer than a line")
 
     def output(self, name: str) -> TensorSpec | None:
         return next((spec for spec in self.outputs if spec.name == name), None)
@@ -272,7 +285,7 @@ def card_from_config(config: model_config_pb2.ModelConfig) -> ModelCard:
                 for spec in config.output
             ),
             label_set=parameters["labels"],
-            label_names=tuple(filter(None, parameters.get("label_names", "").split("\n"))),
+            label_names=tuple(parameters["label_names"].split("\n")) if parameters.get("label_names") else (),
             accuracy=_accuracy(parameters),
             weights=Weights(
                 source=parameters["weights"],
@@ -300,9 +313,12 @@ def card_from_config(config: model_config_pb2.ModelConfig) -> ModelCard:
 
 
 def _resize_rule(config: model_config_pb2.ModelConfig, parameters: dict[str, str]) -> ResizeRule:
-    height, width, channels = config.input[0].dims
-    if channels != 3:
-        raise ValueError(f"input {config.input[0].name} must be H×W×3, not {list(config.input[0].dims)}")
+    if len(config.input) != 1:
+        raise ValueError(f"it must have one input, not {len(config.input)}")
+    dims = config.input[0].dims
+    if len(dims) != 3 or dims[2] != 3:
+        raise ValueError(f"input {config.input[0].name} must be H×W×3, not {list(dims)}")
+    height, width = dims[0], dims[1]
     shorter_side = parameters.get("resize_shorter_side_px")
     return ResizeRule(
         mode=_one_of("resize", parameters["resize"], get_args(ResizeMode)),

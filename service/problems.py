@@ -56,7 +56,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_bug(request: Request, err: Exception) -> Response:
         log.error("%s failed. This is a bug.", request_id(request.scope), exc_info=err)
-        return problem(request, VisionError("something unexpected happened; the log has the request's id"))
+        response = problem(request, VisionError("something unexpected happened; the log has the request's id"))
+        # This one answer is made outside of the middleware that puts the id on all the others.
+        response.headers["X-Request-Id"] = request_id(request.scope)
+        return response
 
 
 def problem(request: Request, err: VisionError) -> JSONResponse:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, VisionError
+from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -241,8 +241,8 @@ class Workers:
     def _merge(self, head: _Entry) -> list[_Entry]:
         """`head` and those of its lane that may ride along: nobody's deadline breaks, no idle thread goes without."""
         lane, batch, rows = head.lane, [head], head.rows
+        _drop_dead(lane)  # also where nothing can be merged: what was taken must not stay in memory
         if lane.max_rows <= 1:
-            _drop_dead(lane)
             return batch
         spare = self._waiting - self._idle
         now, earliest = time.monotonic(), head.deadline_s
@@ -304,7 +304,9 @@ def _answer(entry: _Entry, done: Done[Any]) -> None:
 
 
 def _fail(entry: _Entry, err: BaseException) -> None:
-    error = err if isinstance(err, (Exception, VisionError)) else RuntimeError(f"{type(err).__name__}: {err}")
+    # A future takes any Exception but StopIteration; what is none (SystemExit…) would end the event loop.
+    ordinary = isinstance(err, Exception) and not isinstance(err, StopIteration)
+    error = err if ordinary else RuntimeError(f"{type(err).__name__}: {err}")
 
     def resolve() -> None:
         if not entry.future.done():

@@ -78,7 +78,14 @@ class EmbeddedEngine:
             raise ValueError(f"{len(job.pixels)} rows for {job.model}, which takes {loaded.card.max_batch_size}")
         try:
             async with asyncio.timeout(job.remaining_s()):
-                done = await self._workers.run(loaded.lane, job, rows=len(job.pixels), deadline_s=job.deadline_s)
+                done = await self._workers.run(
+                    loaded.lane,
+                    job,
+                    rows=len(job.pixels),
+                    cost_s=self._expected_s(loaded.card, len(job.pixels)),
+                    deadline_s=job.deadline_s,
+                    keep_late=job.keep_late,
+                )
         except TimeoutError:
             raise DeadlineExceeded(f"{job.model} did not finish in time") from None
         except VisionError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidParameter
+from service.errors import EngineFailed, InvalidParameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,10 @@ def most_likely(
 
     probabilities  (C,) summing to 1. `temperature` T re-scales them as softmax(log p / T): T > 1 flattens, T < 1
     sharpens, the order stays. Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
+    Raises EngineFailed if the model gave anything but numbers.
     """
+    if not np.isfinite(probabilities).all():
+        raise EngineFailed("the model gave probabilities that are no numbers")
     scaled = probabilities if temperature == 1.0 else _with_temperature(probabilities, temperature)  # (C,)
     if top_k < len(scaled):
         # Everything at least as likely as the k-th, so that ties at the edge are settled by the sort below.
@@ -50,7 +53,8 @@ def most_likely(
 
 def _with_temperature(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     # The smallest normal float32 keeps a probability that underflowed to 0 finite, and last.
-    logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)) / temperature
-    exponentials = np.exp(logits - logits.max())
+    logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+    with np.errstate(over="ignore"):  # next to temperature 0 all but the first are infinitely far behind
+        exponentials = np.exp((logits - logits.max()) / temperature)
     scaled: NDArray[np.float64] = exponentials / exponentials.sum()
     return scaled
