@@ -34,7 +34,7 @@ def classify_answers(
     served: Served, ask: Ask, identity: str, *, top_k: int, temperature: float, read_ms: float
 ) -> list[ClassifyAnswer]:
     """One answer a picture, in order."""
-    names = label_names(served.decision.card)
+    names = label_names(served.card)
     predictions = [
         most_likely(picture.arrays["probabilities"].astype(np.float64), names, top_k=top_k, temperature=temperature)
         for picture in served.pictures
@@ -42,12 +42,12 @@ def classify_answers(
     return [
         ClassifyAnswer(
             id=identity,
-            model=model_ref(served.decision.card),
+            model=model_ref(served.card),
             image=image_size(picture),
             predictions=[LabelScore(label=p.label, class_id=p.class_id, score=p.score) for p in found],
             routing=routing(served, ask),
             timing_ms=timing_ms(picture, ask, read_ms),
-            warnings=warnings(served.decision.card),
+            warnings=warnings(served.card),
         )
         for picture, found in zip(served.pictures, predictions, strict=True)
     ]
@@ -63,12 +63,12 @@ def embed_answers(served: Served, ask: Ask, identity: str, *, normalise: bool, r
         answers.append(
             EmbedAnswer(
                 id=identity,
-                model=model_ref(served.decision.card),
+                model=model_ref(served.card),
                 image=image_size(picture),
                 embedding=embedding.tolist(),
                 routing=routing(served, ask),
                 timing_ms=timing_ms(picture, ask, read_ms),
-                warnings=warnings(served.decision.card),
+                warnings=warnings(served.card),
             )
         )
     return answers
@@ -98,7 +98,8 @@ def routing(served: Served, ask: Ask) -> Routing:
         budget_ms=ask.budget_ms,
         predicted_ms=round(decision.p95_ms, 3),
         reason=decision.choice.reason,
-        degraded=decision.choice.degraded,
+        degraded=served.degraded,
+        hedged=served.hedged,
         candidates=len(decision.variants.cards),
     )
 

@@ -13,11 +13,13 @@ from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
 from service.fleet import Fleet
 from service.gateway import Gateway
+from service.hedging import HedgeBudget
 from service.image_header import SizeLimits
 from service.latency import Predictor
 from service.manifest import ModelCard
 from service.metrics import Metrics
 from service.pipeline import Pipeline
+from service.probes import Probes
 from service.request_id import Arrival
 from service.routes import router
 from service.settings import Settings
@@ -36,11 +38,15 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     predictor = Predictor(workers.count)
     gateway = _join(settings, engine or _engine(settings, workers, predictor), workers, predictor)
 
+    probes = Probes(gateway.engine, gateway.fleet, predictor, gateway.pipeline, settings.probe_after_s)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await gateway.pipeline.warm()
         await gateway.fleet.open()
+        probes.start()
         yield
+        await probes.close()
         await gateway.fleet.close()
         await workers.close()
 
@@ -56,7 +62,8 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
     metrics = Metrics()
     fleet = Fleet(engine, metrics, settings.poll_interval_s)
     limits = SizeLimits(settings.max_pixels, settings.max_side_px)
-    pipeline = Pipeline(engine, fleet, workers, predictor, metrics, limits, settings.max_in_flight)
+    hedges = HedgeBudget(settings.hedge_share)
+    pipeline = Pipeline(engine, fleet, workers, predictor, metrics, limits, settings.max_in_flight, hedges)
     return Gateway(settings, engine, fleet, predictor, metrics, pipeline)
 
 

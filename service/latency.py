@@ -17,6 +17,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,49 @@ class TrackedQuantile:
         self.value *= math.exp(step * (self._quantile if number > self.value else self._quantile - 1.0))
 
 
+class _Column:
+    """One tracked quantile a model, and their values in the order of any Variants: a look-up, not a loop."""
+
+    def __init__(self, quantile: float, first: float, *, step: float, first_step: float) -> None:
+        self._quantile = quantile
+        self._first = first
+        self._step = step
+        self._first_step = first_step
+        self._tracked: dict[str, TrackedQuantile] = {}
+        self._slot: dict[str, int] = {}
+        self._values: Floats = np.empty(0)
+        self._slots_of: WeakKeyDictionary[Variants, NDArray[np.intp]] = WeakKeyDictionary()
+
+    def value(self, name: str) -> float:
+        tracked = self._tracked.get(name)
+        return tracked.value if tracked else self._first
+
+    def values(self, variants: Variants) -> Floats:
+        """(V,) in the order of `variants`."""
+        slots = self._slots_of.get(variants)
+        if slots is None:
+            slots = np.array([self._slot_of(name) for name in variants.names], dtype=np.intp)
+            self._slots_of[variants] = slots
+        return self._values[slots]
+
+    def observe(self, name: str, number: float) -> None:
+        tracked = self._tracked.get(name)
+        if tracked is None:
+            tracked = self._tracked[name] = TrackedQuantile(
+                self._quantile, self._first, step=self._step, first_step=self._first_step
+            )
+        tracked.observe(number)
+        slot = self._slot_of(name)
+        self._values[slot] = tracked.value
+
+    def _slot_of(self, name: str) -> int:
+        slot = self._slot.get(name)
+        if slot is None:
+            slot = self._slot[name] = len(self._slot)
+            self._values = np.append(self._values, self._first)
+        return slot
+
+
 class Variants:
     """Models that can stand in for one another, most accurate first, with their profiles as columns.
 
@@ -82,15 +126,18 @@ class Estimates:
     """One row per variant, (V,) milliseconds from the request's headers on.
 
     p95_ms  holds for 95 % of such requests    p50_ms  typical       unloaded_ms  typical, were nobody else there
-    run_ms  the model's own run                expected_ms  wait + decode + run, before any margin
+    run_ms  the model's own runs    work_ms  decode and runs, processor time of all pictures together
+    expected_ms  wait + decode + run, before any margin
     """
 
     p95_ms: Floats
     p50_ms: Floats
     unloaded_ms: Floats
     run_ms: Floats
+    work_ms: Floats
     expected_ms: Floats
     spent_ms: float
+    wait_ms: float
 
 
 class Predictor:
@@ -99,9 +146,10 @@ class Predictor:
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
         self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.05, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
-        self._run: dict[str, TrackedQuantile] = {}
-        self._margin: dict[str, TrackedQuantile] = {}
+        self._run = _Column(0.5, 1.0, step=0.05, first_step=0.5)
+        self._margin = _Column(QUANTILE, _FIRST_MARGIN, step=0.1, first_step=0.5)
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
+        self._last_run_s: dict[str, float] = {}
         self._held: deque[bool] = deque(maxlen=1000)
 
     def decode_ms(self, header: ImageHeader, rule: ResizeRule) -> float:
@@ -112,8 +160,7 @@ class Predictor:
         """Typical time of one run of `rows` pictures, on one core; 0.0 for a model that was never profiled."""
         if card.profile is None:
             return 0.0
-        ratio = self._run.get(card.name)
-        return (card.profile.alpha_ms + card.profile.beta_ms * rows) * (ratio.value if ratio else 1.0)
+        return (card.profile.alpha_ms + card.profile.beta_ms * rows) * self._run.value(card.name)
 
     def estimate(
         self,
@@ -127,31 +174,31 @@ class Predictor:
         """What the request with these pictures would take on each variant."""
         decode_by_rule = [sum(self.decode_ms(header, rule) for header in headers) for rule in variants.rules]
         decode_ms = np.array(decode_by_rule)[variants.rule]  # (V,)
-        ratio = np.array([quantile.value if (quantile := self._run.get(n)) else 1.0 for n in variants.names])
-        margin = np.array([q.value if (q := self._margin.get(n)) else _FIRST_MARGIN for n in variants.names])
-        run_ms = (variants.alpha_ms + variants.beta_ms) * ratio * len(headers)
+        run_ms = (variants.alpha_ms + variants.beta_ms) * self._run.values(variants) * len(headers)
         alone_ms = (decode_ms + run_ms) / min(self._workers, len(headers))
         expected_ms = alone_ms + wait_ms
         if wait_ms_by_model:
             expected_ms = expected_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
         return Estimates(
-            p95_ms=expected_ms * margin + spent_ms,
+            p95_ms=expected_ms * self._margin.values(variants) + spent_ms,
             p50_ms=expected_ms * self._typical.value + spent_ms,
             unloaded_ms=alone_ms * self._typical.value,
             run_ms=run_ms,
+            work_ms=decode_ms + run_ms,
             expected_ms=expected_ms,
             spent_ms=spent_ms,
+            wait_ms=wait_ms,
         )
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
         self._decode[header.format].observe(took_ms / _decode_prior_ms(header, rule))
 
-    def observe_run(self, card: ModelCard, rows: int, took_ms: float) -> None:
-        """Tells how long one run of `rows` pictures took."""
+    def observe_run(self, card: ModelCard, rows: int, took_ms: float, now_s: float) -> None:
+        """Tells how long one run of `rows` pictures took; `now_s` is the caller's clock."""
+        self._last_run_s[card.name] = now_s
         if card.profile is None:
             return
-        ratio = self._run.setdefault(card.name, TrackedQuantile(0.5, 1.0, step=0.05, first_step=0.5))
-        ratio.observe(took_ms / (card.profile.alpha_ms + card.profile.beta_ms * rows))
+        self._run.observe(card.name, took_ms / (card.profile.alpha_ms + card.profile.beta_ms * rows))
 
     def observe_request(
         self, card: ModelCard, *, expected_ms: float, p95_ms: float, spent_ms: float, took_ms: float
@@ -159,9 +206,12 @@ class Predictor:
         """Tells how long a request took in all, beside what was expected of it when it was admitted."""
         self._held.append(took_ms <= p95_ms)
         ratio = max(1e-3, took_ms - spent_ms) / max(1e-3, expected_ms)
-        margin = self._margin.setdefault(card.name, TrackedQuantile(QUANTILE, _FIRST_MARGIN, step=0.1, first_step=0.5))
-        margin.observe(ratio)
+        self._margin.observe(card.name, ratio)
         self._typical.observe(ratio)
+
+    def last_run_s(self, name: str) -> float:
+        """When the model last ran, on the caller's clock; -inf if never."""
+        return self._last_run_s.get(name, -math.inf)
 
     def coverage(self) -> float | None:
         """Share of the last 1,000 requests that took no longer than predicted; None before the first."""

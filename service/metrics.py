@@ -90,6 +90,9 @@ class Metrics:
             ("tier", "model", "reason"),
             registry=registry,
         )
+        self.hedges = Counter(
+            "vision_hedges", "Hedges fired, by whether their answer was the one used.", ("result",), registry=registry
+        )
         self.decision_duration = Histogram(
             "vision_routing_decision_duration_seconds",
             "Time to choose a model.",

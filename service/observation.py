@@ -23,9 +23,9 @@ class Observation:
 
     def answered(self, served: Served, ask: Ask, timing_ms: dict[str, float]) -> None:
         """Counts the pictures, the steps, and whether the budget was met."""
-        card, metrics = served.decision.card, self.metrics
+        card, metrics = served.card, self.metrics
         in_time = ask.spent_ms() <= ask.budget_ms
-        self.outcome = "late" if not in_time else "degraded" if served.decision.choice.degraded else "ok"
+        self.outcome = "late" if not in_time else "degraded" if served.degraded else "ok"
         metrics.images.labels(self.task, card.name, card.precision, card.backend).inc(len(served.pictures))
         for stage in ("read", "decode", "queue", "infer", "post"):
             metrics.stage_duration.labels(stage).observe(timing_ms[stage] / 1e3)

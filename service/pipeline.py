@@ -29,6 +29,7 @@ from service.errors import (
     VisionError,
 )
 from service.fleet import Fleet
+from service.hedging import HedgeBudget, plan_hedge
 from service.image_header import ImageHeader, SizeLimits, read_header
 from service.images import Geometry, to_model_pixels
 from service.latency import Estimates, Predictor, Variants
@@ -83,8 +84,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """One picture's raw outputs, (…) without the batch axis, and its way back to image pixels."""
+    """One picture's raw outputs, (…) without the batch axis, the model they are of, and the way to image pixels."""
 
+    card: ModelCard
     arrays: dict[str, NDArray[np.generic]]
     geometry: Geometry
     timing_ms: dict[str, float]
@@ -92,8 +94,20 @@ class Inferred:
 
 @dataclass(frozen=True, slots=True)
 class Served:
+    """The outputs, and the decision behind them. `hedged`: the fastest model was fired as well."""
+
     decision: Decision
     pictures: list[Inferred]
+    hedged: bool = False
+
+    @property
+    def card(self) -> ModelCard:
+        """The model that answered: the chosen one, or the hedge."""
+        return self.pictures[0].card
+
+    @property
+    def degraded(self) -> bool:
+        return self.decision.choice.degraded or self.card is not self.decision.card
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +130,7 @@ class Pipeline:
     metrics: Metrics
     size_limits: SizeLimits
     max_in_flight: int
+    hedges: HedgeBudget
     _in_flight: int = 0
     _steadiness: dict[tuple[Task, TierLabel], Steadiness] = field(default_factory=dict)
     _decode_lane: Lane[_DecodeItem, tuple[Pixels, Geometry]] = field(
@@ -128,15 +143,20 @@ class Pipeline:
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
             decision = self.decide(headers, ask)
             try:
-                inferred = await self._infer_all(pictures, headers, decision, ask)
+                served = await self._infer_all(pictures, headers, decision, ask)
             except EngineUnavailable:
                 self.fleet.engine_lost()
                 raise
             except DeadlineExceeded:
                 self._learn_miss(decision, ask)
                 raise
-            self._learn(decision, ask)
-            return Served(decision, inferred)
+            self._learn(served, ask)
+            return served
+
+    @property
+    def in_flight(self) -> int:
+        """Requests admitted and not yet answered."""
+        return self._in_flight
 
     async def warm(self) -> None:
         """Starts every worker and decodes a dot of each format, so that no request pays for Pillow's imports."""
@@ -179,7 +199,7 @@ class Pipeline:
             wait_ms=load.wait_s * 1e3,
             wait_ms_by_model={name: wait_s * 1e3 for name, wait_s in load.wait_s_by_model.items()},
         )
-        demand = Demand(ask.budget_ms, ask.min_accuracy, ask.degrade)
+        demand = Demand(ask.budget_ms, ask.min_accuracy, ask.degrade, ask.priority)
         if pinned and len(variants.cards) == 1:
             return variants, estimates, admit_pinned(estimates, 0, demand)
         return (
@@ -190,10 +210,10 @@ class Pipeline:
 
     async def _infer_all(
         self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask
-    ) -> list[Inferred]:
+    ) -> Served:
         """Each picture on its own: whether pictures share a run is the engine's business."""
         if len(pictures) == 1:
-            return [await self._infer_one(pictures[0], headers[0], decision.card, ask)]
+            return await self._infer_with_hedge(pictures[0], headers[0], decision, ask)
         tasks: list[asyncio.Task[Inferred]] = []
         try:
             async with asyncio.TaskGroup() as group:
@@ -202,7 +222,29 @@ class Pipeline:
         except* Exception as failed:
             # The first failure cancelled the others; it alone is what the client can act on.
             raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return Served(decision, [task.result() for task in tasks])
+
+    async def _infer_with_hedge(self, picture: Picture, header: ImageHeader, decision: Decision, ask: Ask) -> Served:
+        """The chosen model's answer; if it is about to be late, whichever of it and the fastest model's comes."""
+        self.hedges.earn()
+        demand = Demand(ask.budget_ms, ask.min_accuracy)
+        plan = plan_hedge(decision.variants, decision.estimates, decision.choice.index, demand)
+        if plan is None or ask.keep_late:
+            return Served(decision, [await self._infer_one(picture, header, decision.card, ask)])
+        first = asyncio.ensure_future(self._infer_one(picture, header, decision.card, ask))
+        second: asyncio.Future[Inferred] | None = None
+        try:
+            await asyncio.wait((first,), timeout=max(0.0, plan.fire_at_ms - ask.spent_ms()) / 1e3)
+            if first.done() or not self.hedges.spend():
+                return Served(decision, [await first])
+            second = asyncio.ensure_future(self._infer_one(picture, header, plan.card, ask))
+            winner = await _first_to_succeed(first, second)
+            self.metrics.hedges.labels("lost" if winner.card is decision.card else "won").inc()
+            return Served(decision, [winner], hedged=True)
+        finally:
+            for task in (first, second):
+                if task is not None:
+                    await _let_go(task)
 
     async def _infer_one(self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask) -> Inferred:
         decoded = await self.workers.run(
@@ -216,7 +258,7 @@ class Pipeline:
         pixels, geometry = decoded.result
         job = Job(card.name, pixels[np.newaxis], ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
         outputs = await self.engine.infer(job)
-        self.predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms)
+        self.predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
         self.metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
         self.metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
         timing_ms = {
@@ -224,11 +266,14 @@ class Pipeline:
             "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
             "infer": outputs.infer_ms,
         }
-        return Inferred({name: array[0] for name, array in outputs.arrays.items()}, geometry, timing_ms)
+        return Inferred(card, {name: array[0] for name, array in outputs.arrays.items()}, geometry, timing_ms)
 
-    def _learn(self, decision: Decision, ask: Ask) -> None:
+    def _learn(self, served: Served, ask: Ask) -> None:
         took_ms = ask.spent_ms()
-        self._observe(decision, took_ms)
+        if served.card is served.decision.card:
+            self._observe(served.decision, took_ms)
+        else:
+            self._learn_miss(served.decision, ask)
         if took_ms > ask.budget_ms and not ask.keep_late:
             raise DeadlineExceeded(f"the answer came after {took_ms:.0f} ms; the budget was {ask.budget_ms:g} ms")
 
@@ -263,6 +308,26 @@ class Pipeline:
         finally:
             self._in_flight -= 1
             self.metrics.in_flight.set(self._in_flight)
+
+
+async def _first_to_succeed(chosen: asyncio.Future[Inferred], hedge: asyncio.Future[Inferred]) -> Inferred:
+    """Whichever comes first, the chosen one if both are there. Raises what the chosen one raised if both failed."""
+    await asyncio.wait((chosen, hedge), return_when=asyncio.FIRST_COMPLETED)
+    if not chosen.done() and hedge.exception() is None:
+        return hedge.result()
+    await asyncio.wait((chosen,))
+    if chosen.exception() is None:
+        return chosen.result()
+    await asyncio.wait((hedge,))
+    return hedge.result() if hedge.exception() is None else chosen.result()
+
+
+async def _let_go(task: asyncio.Future[Inferred]) -> None:
+    """Cancels what is no longer wanted, and looks at how it ended, so that nothing is reported as never retrieved."""
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()
 
 
 def refusal_error(refusal: Refusal, ask: Ask) -> VisionError:

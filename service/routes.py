@@ -243,5 +243,5 @@ async def _hung_up(request: Request) -> None:
 
 def _respond(document: Wire, served: Served, timing_ms: dict[str, float]) -> Response:
     server_timing = ", ".join(f"{name};dur={ms}" for name, ms in timing_ms.items())
-    headers = {"X-Model": served.decision.card.name, "Server-Timing": server_timing}
+    headers = {"X-Model": served.card.name, "Server-Timing": server_timing}
     return Response(document.model_dump_json(), media_type="application/json", headers=headers)

@@ -20,6 +20,8 @@ from service.latency import Estimates, Floats, Variants
 HEADROOM = 0.10
 ACCURACY_BAND = 0.3
 STEP_UP_AFTER = 3
+# Share of the remaining budget that a request of each priority may spend waiting for others.
+WAIT_SHARE = {1: 1.0, 2: 0.8, 3: 0.4}
 
 Reason = Literal["most-accurate", "within-budget", "cheaper-equal", "held", "degraded", "pinned"]
 RefusalKind = Literal["budget-unsatisfiable", "accuracy-unsatisfiable", "deadline-infeasible"]
@@ -27,11 +29,12 @@ RefusalKind = Literal["budget-unsatisfiable", "accuracy-unsatisfiable", "deadlin
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What the request asks for. budget_ms counts from its headers; min_accuracy is in percent."""
+    """What the request asks for. budget_ms counts from its headers; min_accuracy is in percent; priority is 1..3."""
 
     budget_ms: float
     min_accuracy: float | None = None
     degrade: bool = True
+    priority: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +78,21 @@ class Steadiness:
 def choose(
     variants: Variants, estimates: Estimates, demand: Demand, *, room_ms: float, steadiness: Steadiness
 ) -> Choice | Refusal:
-    """The variant to use, or why there is none. `variants` must not be empty."""
+    """The variant to use, or why there is none. `variants` must not be empty.
+
+    room_ms  processor time that may go first without making admitted requests late
+    """
     accurate = np.ones(len(variants.cards), dtype=bool)
     if demand.min_accuracy is not None:
         accurate = variants.accuracy >= demand.min_accuracy
         if not accurate.any():
             return Refusal("accuracy-unsatisfiable", float(estimates.unloaded_ms.min()))
     in_time = estimates.p95_ms <= estimates.spent_ms + (demand.budget_ms - estimates.spent_ms) * (1.0 - HEADROOM)
-    feasible = accurate & in_time & (estimates.run_ms <= room_ms)
+    feasible = accurate & in_time & (estimates.work_ms <= room_ms)
+    if _waits_too_long(estimates, demand):
+        feasible[:] = False
     if not feasible.any():
-        return _fall_back(estimates, demand, accurate)
+        return _fall_back(estimates, demand, accurate, room_ms)
     best = int(feasible.argmax())  # variants are sorted: the first feasible one is the most accurate
     equal = feasible & (variants.accuracy >= variants.accuracy[best] - ACCURACY_BAND)
     wanted = int(np.where(equal, estimates.run_ms, np.inf).argmin())
@@ -98,24 +106,32 @@ def choose(
 
 def admit_pinned(estimates: Estimates, index: int, demand: Demand) -> Choice | Refusal:
     """The model the client named, unless it cannot make it: the choice is skipped, admission is not."""
-    if estimates.p50_ms[index] <= demand.budget_ms:
+    if estimates.p50_ms[index] <= demand.budget_ms and not _waits_too_long(estimates, demand):
         return Choice(index, "pinned")
     return _refusal(estimates, demand, float(estimates.unloaded_ms[index]), float(estimates.p50_ms[index]))
 
 
+def _waits_too_long(estimates: Estimates, demand: Demand) -> bool:
+    share = WAIT_SHARE[demand.priority]
+    return estimates.wait_ms > share * (demand.budget_ms - estimates.spent_ms)
+
+
 def _fall_back(
-    estimates: Estimates, demand: Demand, accurate: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    estimates: Estimates, demand: Demand, accurate: np.ndarray[tuple[int], np.dtype[np.bool_]], room_ms: float
 ) -> Choice | Refusal:
-    p50_ms: Floats = np.where(accurate, estimates.p50_ms, np.inf)
+    p50_ms: Floats = np.where(accurate & (estimates.work_ms <= room_ms), estimates.p50_ms, np.inf)
     fastest = int(p50_ms.argmin())
-    if demand.degrade and p50_ms[fastest] <= demand.budget_ms:
+    if demand.degrade and p50_ms[fastest] <= demand.budget_ms and not _waits_too_long(estimates, demand):
         return Choice(fastest, "degraded")
     unloaded_ms = float(np.where(accurate, estimates.unloaded_ms, np.inf).min())
-    return _refusal(estimates, demand, unloaded_ms, float(p50_ms[fastest]))
+    loaded_ms = float(np.where(accurate, estimates.p50_ms, np.inf).min())
+    return _refusal(estimates, demand, unloaded_ms, loaded_ms)
 
 
 def _refusal(estimates: Estimates, demand: Demand, unloaded_ms: float, loaded_ms: float) -> Refusal:
     if unloaded_ms > demand.budget_ms:
         return Refusal("budget-unsatisfiable", unloaded_ms)
-    # The queue drains at the speed of the clock: what is too long by x ms now fits in x ms, if nobody else comes.
-    return Refusal("deadline-infeasible", loaded_ms, retry_after_s=max(0.001, (loaded_ms - demand.budget_ms) / 1e3))
+    # The queue drains as fast as the clock runs: what is too long by x ms now fits in x ms, if nobody else comes.
+    allowed_wait_ms = WAIT_SHARE[demand.priority] * max(0.0, demand.budget_ms - unloaded_ms)
+    too_long_ms = max(loaded_ms - demand.budget_ms, estimates.wait_ms - allowed_wait_ms, 1.0)
+    return Refusal("deadline-infeasible", loaded_ms, retry_after_s=too_long_ms / 1e3)

@@ -83,7 +83,8 @@ class Routing(Wire):
     predicted_ms: Milliseconds
     quantile: float = 0.95
     reason: Reason
-    degraded: bool
+    degraded: bool = Field(description="The answer is not from the model that a calm machine would have used.")
+    hedged: bool = Field(False, description="The fastest model was fired as well, because the chosen one came late.")
     candidates: int = Field(description="How many models there were to choose from; POST /v1/route lists them.")
 
 

@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     )
 
     workers: int = Field(0, ge=0, le=256, description="Threads that decode and infer; 0: one per core.")
+    hedge_share: float = Field(
+        0.03, ge=0, le=1, description="Largest share of requests for which the fastest model may be fired as well."
+    )
+    probe_after_s: float = Field(
+        30.0, ge=0, description="A model that has not run for so long is run once when idle; 0: never."
+    )
     max_in_flight: int = Field(256, ge=1, description="Requests admitted at once; beyond it 503.")
 
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest body accepted.")
