@@ -68,12 +68,11 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
 
 
 def _engine(settings: Settings, workers: Workers, predictor: Predictor) -> Engine:
-    if settings.engine == "triton":
-        from service.engines.triton import TritonEngine
-
-        return TritonEngine(settings.triton_url)
-
     def expected_s(card: ModelCard, rows: int) -> float:
         return predictor.run_ms(card, rows) / 1e3
 
+    if settings.engine == "triton":
+        from service.engines.triton import TritonEngine
+
+        return TritonEngine(settings.triton_url, expected_s)
     return EmbeddedEngine(settings.repository, workers, expected_s)

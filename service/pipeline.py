@@ -258,7 +258,8 @@ class Pipeline:
         pixels, geometry = decoded.result
         job = Job(card.name, pixels[np.newaxis], ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
         outputs = await self.engine.infer(job)
-        self.predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
+        if outputs.run_alone:
+            self.predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
         self.metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
         self.metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
         timing_ms = {

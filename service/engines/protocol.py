@@ -46,12 +46,14 @@ class Outputs:
     arrays      output name → (N, ...), in the order of the job's pixels
     queue_ms    waiting before the model ran      infer_ms  the run itself (of the whole batch it was part of)
     batch_rows  pictures in the batch that the model really ran
+    run_alone   infer_ms is the run by itself: an engine that cannot tell waiting from running says False if it waited
     """
 
     arrays: dict[str, NDArray[np.generic]]
     queue_ms: float
     infer_ms: float
     batch_rows: int
+    run_alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -51,14 +52,19 @@ class TritonEngine:
     """Serves what a Triton at `url` (host:port of its gRPC service) has READY.
 
     Triton tells a client nothing about one request's queue or batch, so `Outputs` carries what is seen from here:
-    infer_ms is the whole round trip (network, queue and run), queue_ms is 0, batch_rows the job's own rows. For the
-    same reason `load` knows no wait: it is part of infer_ms already.
+    infer_ms is the whole round trip (network, queue and run), queue_ms is 0, batch_rows the job's own rows, and
+    run_alone is true only if no other job was on its way to that server. `load` knows the jobs that this gateway has
+    on the way: a new one is expected to wait for the batches that they fill.
+
+    expected_s(card, rows) → seconds a run is expected to take
     """
 
     name = "triton"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, expected_s: Callable[[ModelCard, int], float] = lambda card, rows: 0.0) -> None:
         self._url = url
+        self._expected_s = expected_s
+        self._on_the_way: Counter[str] = Counter()
         self._client: InferenceServerClient | None = None
         self._cards: dict[str, ModelCard] = {}
         self._refused: dict[str, str] = {}
@@ -80,23 +86,37 @@ class TritonEngine:
     async def infer(self, job: Job) -> Outputs:
         self._refuse_too_many_rows(job)
         client = self._open_client()
-        started_s = time.monotonic()
         remaining_s = job.remaining_s()
         if remaining_s is not None and remaining_s <= 0:
             raise DeadlineExceeded(f"no time was left to run {job.model}")
-        with _as_our_errors(job.model):
-            # Triton looks at a request's timeout only when it takes the next batch, so this timer answers the client.
-            async with asyncio.timeout(remaining_s):
-                result = await self._round_trip(client, job, remaining_s)
+        alone = not self._on_the_way.total()
+        self._on_the_way[job.model] += len(job.pixels)
+        started_s = time.monotonic()
+        try:
+            with _as_our_errors(job.model):
+                # Triton looks at a request's timeout only when it takes the next batch, so this timer answers the
+                # client.
+                async with asyncio.timeout(remaining_s):
+                    result = await self._round_trip(client, job, remaining_s)
+            alone = alone and self._on_the_way.total() == len(job.pixels)
+        finally:
+            self._on_the_way[job.model] -= len(job.pixels)
         infer_ms = (time.monotonic() - started_s) * 1e3
         arrays = {name: result.as_numpy(name) for name in job.outputs}
         for name, array in arrays.items():
             if array is None or len(array) != len(job.pixels):
                 raise EngineFailed(f"{job.model} gave no {name} for {len(job.pixels)} pictures")
-        return Outputs(arrays, queue_ms=0.0, infer_ms=infer_ms, batch_rows=len(job.pixels))
+        return Outputs(arrays, queue_ms=0.0, infer_ms=infer_ms, batch_rows=len(job.pixels), run_alone=alone)
 
     def load(self, deadline_s: float) -> Load:
-        return Load(wait_s=0.0)
+        waits_s = {}
+        for name, rows in self._on_the_way.items():
+            card = self._cards.get(name)
+            if card is not None and rows > 0:
+                batch = max(1, card.max_batch_size)
+                # What is on its way runs as full batches and a rest; the new job waits for all but what it can join.
+                waits_s[name] = rows // batch * self._expected_s(card, batch) + self._expected_s(card, rows % batch) / 2
+        return Load(wait_s=0.0, wait_s_by_model=waits_s)
 
     def providers(self) -> tuple[str, ...]:
         """`Triton`, then the backends of the models it had ready when last asked."""
