@@ -54,7 +54,8 @@ async def read_pictures(request: Request, limits: BodyLimits) -> list[Picture]:
     if content_type not in (*RAW_TYPES, "multipart/form-data", "application/json"):
         raise UnsupportedMedia(
             f"content type {_echo(content_type)!r} is not accepted; send {', '.join(RAW_TYPES[:3])}, "
-            "multipart/form-data or application/json (with curl: -H 'Content-Type: image/jpeg' --data-binary @picture.jpg)",
+            "multipart/form-data or application/json "
+            "(with curl: -H 'Content-Type: image/jpeg' --data-binary @picture.jpg)",
             field="Content-Type",
         )
     try:

@@ -103,7 +103,7 @@ def _draft(opened: Image.Image, header: ImageHeader, rule: ResizeRule) -> int:
 
 
 def _orientation(opened: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none, or where the EXIF block is damaged. In PNG it may follow the pixels."""
+    """EXIF orientation 1..8; 1 where there is none, or where its block is damaged. In PNG it may follow the pixels."""
     try:
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # whatever a damaged block makes Pillow raise, the pixels are good
