@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from service.ask import Ask
+from service.decision import Looked, refusal_error
+from service.execution import Inferred
 from service.image_header import ImageHeader
 from service.label_sets import label_names
-from service.latency import Estimates, Predictor, Variants
+from service.latency import Predictor
 from service.manifest import VERSION, ModelCard
-from service.pipeline import Ask, Inferred, Served, refusal_error
+from service.pipeline import Served
 from service.routing import HEADROOM, Choice, Refusal
 from service.schemas import (
     AccuracyInfo,
@@ -100,6 +103,7 @@ def routing(served: Served, ask: Ask) -> Routing:
         reason=decision.choice.reason,
         degraded=served.degraded,
         hedged=served.hedged,
+        cascade=served.cascade,
         candidates=len(decision.variants.cards),
     )
 
@@ -120,7 +124,7 @@ def route_answer(
     identity: str,
     ask: Ask,
     header: ImageHeader | None,
-    looked: tuple[Variants, Estimates, Choice | Refusal],
+    looked: Looked,
 ) -> RouteAnswer:
     """The choice alone, with every candidate and why not."""
     variants, estimates, choice = looked

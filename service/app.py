@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service import problems
+from service.decision import Chooser
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
+from service.execution import Execution
 from service.fleet import Fleet
 from service.gateway import Gateway
 from service.hedging import HedgeBudget
@@ -42,7 +44,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await gateway.pipeline.warm()
+        await gateway.pipeline.execution.warm(gateway.pipeline.size_limits)
         await gateway.fleet.open()
         probes.start()
         yield
@@ -62,8 +64,18 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
     metrics = Metrics()
     fleet = Fleet(engine, metrics, settings.poll_interval_s)
     limits = SizeLimits(settings.max_pixels, settings.max_side_px)
-    hedges = HedgeBudget(settings.hedge_share)
-    pipeline = Pipeline(engine, fleet, workers, predictor, metrics, limits, settings.max_in_flight, hedges)
+    pipeline = Pipeline(
+        chooser=Chooser(engine, fleet, predictor, metrics),
+        execution=Execution(engine, workers, predictor, metrics),
+        fleet=fleet,
+        predictor=predictor,
+        metrics=metrics,
+        size_limits=limits,
+        max_in_flight=settings.max_in_flight,
+        hedges=HedgeBudget(settings.hedge_share),
+        cascade_confidence=settings.cascade_confidence,
+    )
+    metrics.queue_depth.set_function(lambda: workers.waiting)
     return Gateway(settings, engine, fleet, predictor, metrics, pipeline)
 
 

@@ -93,6 +93,7 @@ class Metrics:
         self.hedges = Counter(
             "vision_hedges", "Hedges fired, by whether their answer was the one used.", ("result",), registry=registry
         )
+        self.cascades = Counter("vision_cascades", "Cascades run, by how they ended.", ("outcome",), registry=registry)
         self.decision_duration = Histogram(
             "vision_routing_decision_duration_seconds",
             "Time to choose a model.",

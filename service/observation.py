@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service.ask import Ask
 from service.errors import BudgetUnsatisfiable, CapacityError, DeadlineExceeded, EngineUnavailable, RequestError
 from service.metrics import Metrics
-from service.pipeline import Ask, Served
+from service.pipeline import Served
 
 
 @dataclass

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from service.answers import classify_answers, embed_answers, model_info, route_answer
+from service.ask import Ask, Strategy
 from service.bodies import BodyLimits, Picture, read_pictures
 from service.errors import InvalidParameter
 from service.gateway import Gateway, gateway_of
@@ -17,7 +18,7 @@ from service.image_header import ImageHeader, read_header
 from service.manifest import Task
 from service.observation import observed
 from service.openapi import PICTURE_BODY, problems
-from service.pipeline import Ask, Served
+from service.pipeline import Served
 from service.request_id import received_s, request_id
 from service.schemas import (
     ClassifyAnswer,
@@ -54,7 +55,7 @@ _TYPICAL_PICTURE = ImageHeader("jpeg", 640, 480)
 )
 async def classify(request: Request, gateway: Gate, query: Annotated[ClassifyQuery, Query()]) -> Response:
     """The most likely classes of each picture."""
-    ask = _ask(request, gateway.settings, query, "classify", ("probabilities",))
+    ask = _ask(request, gateway.settings, query, "classify", ("probabilities",), query.strategy)
     with observed(gateway.metrics, "classify", ask) as seen:
         _check_top_k(gateway, ask, query.top_k)
         pictures, read_ms = await _read(request, gateway, ask)
@@ -109,7 +110,7 @@ async def route(
     if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
         pictures, _ = await _read(request, gateway, ask)
         header = read_header(pictures[0].data, gateway.pipeline.size_limits, field=pictures[0].field)
-    looked = gateway.pipeline.look([header or _TYPICAL_PICTURE], ask)
+    looked = gateway.pipeline.chooser.look([header or _TYPICAL_PICTURE], ask)
     return route_answer(request_id(request.scope), ask, header, looked)
 
 
@@ -150,7 +151,14 @@ async def metrics(gateway: Gate) -> Response:
     return Response(gateway.metrics.exposition(), media_type=gateway.metrics.content_type)
 
 
-def _ask(request: Request, settings: Settings, query: RouteQuery, task: Task, outputs: tuple[str, ...]) -> Ask:
+def _ask(
+    request: Request,
+    settings: Settings,
+    query: RouteQuery,
+    task: Task,
+    outputs: tuple[str, ...],
+    strategy: Strategy = "single",
+) -> Ask:
     """The query in the pipeline's terms. Raises InvalidParameter for two budgets, or one that is too long."""
     budget_ms = query.latency_budget_ms
     header = request.headers.get("x-latency-budget-ms")
@@ -177,6 +185,7 @@ def _ask(request: Request, settings: Settings, query: RouteQuery, task: Task, ou
         degrade=query.on_infeasible == "degrade",
         keep_late=query.late == "return",
         priority=query.priority,
+        strategy=strategy,
     )
 
 

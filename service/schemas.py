@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.ask import Strategy, TierLabel
+from service.cascade import Outcome
 from service.manifest import Interpolation, Precision, ResizeMode, Task
 from service.routing import Reason
 from service.settings import Tier
@@ -40,6 +42,10 @@ class RouteQuery(BaseModel):
 
 
 class ClassifyQuery(RouteQuery):
+    strategy: Strategy = Field(
+        "single",
+        description="`cascade`: the cheapest model first; the better one only if the first is unsure and time allows.",
+    )
     top_k: int = Field(5, ge=1, description="How many classes to return; at most as many as the model knows.")
     temperature: float = Field(
         1.0, gt=0, le=100, description="Re-scales probabilities: above 1 flatter, below sharper."
@@ -78,12 +84,15 @@ class LabelScore(Wire):
 class Routing(Wire):
     """Why this model. `predicted_ms` is the time that 95 % of such requests were expected to stay below."""
 
-    tier: Tier | Literal["custom", "none"]
+    tier: TierLabel
     budget_ms: Milliseconds
     predicted_ms: Milliseconds
     quantile: float = 0.95
     reason: Reason
     degraded: bool = Field(description="The answer is not from the model that a calm machine would have used.")
+    cascade: Outcome | None = Field(
+        None, description="strategy=cascade only: the first model was sure, or was asked again, or time ran out."
+    )
     hedged: bool = Field(False, description="The fastest model was fired as well, because the chosen one came late.")
     candidates: int = Field(description="How many models there were to choose from; POST /v1/route lists them.")
 

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     )
 
     workers: int = Field(0, ge=0, le=256, description="Threads that decode and infer; 0: one per core.")
+    cascade_confidence: float = Field(
+        0.8, gt=0, le=1, description="strategy=cascade keeps the first model's answer from this probability on."
+    )
     hedge_share: float = Field(
         0.03, ge=0, le=1, description="Largest share of requests for which the fastest model may be fired as well."
     )

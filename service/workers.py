@@ -95,6 +95,7 @@ class Workers:
         self._waiting = 0
         self._idle = 0
         self._running: dict[int, float] = {}
+        self._announced: dict[int, tuple[float, float]] = {}
         self._sequence = itertools.count()
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -104,21 +105,33 @@ class Workers:
         """Entries that no thread has taken yet."""
         return self._waiting
 
+    def announce(self, cost_s: float, deadline_s: float) -> Callable[[], None]:
+        """Lets `backlog` count work that will come; to be called when it has come, or will not."""
+        key = next(self._sequence)
+        with self._changed:
+            self._announced[key] = (deadline_s, cost_s)
+
+        def arrived() -> None:
+            with self._changed:
+                self._announced.pop(key, None)
+
+        return arrived
+
     def backlog(self, deadline_s: float) -> Backlog:
         """What stands before, and behind, new work with that deadline."""
         with self._changed:
             now = time.monotonic()
             ends = sorted(self._running.values())
-            waiting = sorted(entry for entry in self._queue if entry.state is _State.WAITING)
+            ahead = [(e.deadline_s, e.cost_s) for e in self._queue if e.state is _State.WAITING]
+            ahead.extend(self._announced.values())
         free_s = max(0.0, ends[0] - now) if len(ends) >= self.count else 0.0
-        before_s, slack_s = 0.0, math.inf
-        total_s = 0.0
-        for entry in waiting:
-            total_s += entry.cost_s
-            if entry.deadline_s <= deadline_s:
+        before_s, slack_s, total_s = 0.0, math.inf, 0.0
+        for due_s, cost_s in sorted(ahead):
+            total_s += cost_s
+            if due_s <= deadline_s:
                 before_s = total_s
             else:
-                slack_s = min(slack_s, entry.deadline_s - now - free_s - total_s / self.count)
+                slack_s = min(slack_s, due_s - now - free_s - total_s / self.count)
         return Backlog(free_s + before_s / self.count, slack_s * self.count)
 
     async def run(

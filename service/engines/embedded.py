@@ -99,6 +99,9 @@ class EmbeddedEngine:
         backlog = self._workers.backlog(deadline_s)
         return Load(backlog.wait_s, backlog.room_s)
 
+    def expect(self, card: ModelCard, rows: int, deadline_s: float) -> Callable[[], None]:
+        return self._workers.announce(self._expected_s(card, rows), deadline_s)
+
     def providers(self) -> tuple[str, ...]:
         return self._providers
 

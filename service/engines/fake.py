@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -59,6 +60,9 @@ class FakeEngine:
 
     def load(self, deadline_s: float) -> Load:
         return Load(self.wait_s)
+
+    def expect(self, card: ModelCard, rows: int, deadline_s: float) -> Callable[[], None]:
+        return lambda: None
 
     def providers(self) -> tuple[str, ...]:
         return ("Fake",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -89,6 +89,12 @@ class Engine(Protocol):
 
     def load(self, deadline_s: float) -> Load:
         """What a job with that deadline would wait for now. Called for every request: microseconds, never I/O."""
+
+    def expect(self, card: ModelCard, rows: int, deadline_s: float) -> Callable[[], None]:
+        """Tells of a job that comes as soon as its pictures are decoded: `load` counts it from now on.
+
+        To be called once the job itself has come, or will not; more often does no harm.
+        """
 
     def providers(self) -> tuple[str, ...]:
         """What the models run on, best first, as `/v1/models` says it: `("CPUExecutionProvider",)`."""

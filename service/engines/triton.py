@@ -65,6 +65,7 @@ class TritonEngine:
         self._url = url
         self._expected_s = expected_s
         self._on_the_way: Counter[str] = Counter()
+        self._announced: Counter[str] = Counter()
         self._client: InferenceServerClient | None = None
         self._cards: dict[str, ModelCard] = {}
         self._refused: dict[str, str] = {}
@@ -110,13 +111,24 @@ class TritonEngine:
 
     def load(self, deadline_s: float) -> Load:
         waits_s = {}
-        for name, rows in self._on_the_way.items():
+        for name in self._on_the_way.keys() | self._announced.keys():
+            rows = self._on_the_way[name] + self._announced[name]
             card = self._cards.get(name)
             if card is not None and rows > 0:
                 batch = max(1, card.max_batch_size)
                 # What is on its way runs as full batches and a rest; the new job waits for all but what it can join.
                 waits_s[name] = rows // batch * self._expected_s(card, batch) + self._expected_s(card, rows % batch) / 2
         return Load(wait_s=0.0, wait_s_by_model=waits_s)
+
+    def expect(self, card: ModelCard, rows: int, deadline_s: float) -> Callable[[], None]:
+        self._announced[card.name] += rows
+        open_rows = [rows]
+
+        def arrived() -> None:
+            self._announced[card.name] -= open_rows[0]
+            open_rows[0] = 0
+
+        return arrived
 
     def providers(self) -> tuple[str, ...]:
         """`Triton`, then the backends of the models it had ready when last asked."""

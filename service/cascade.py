@@ -1,0 +1,47 @@
+"""strategy=cascade: the cheapest model first, the better one only for pictures the first is unsure of.
+
+Source: Viola, Jones 2001 for the cascade; stopping on the softmax's confidence as in Wang et al. 2017, IDK Cascades.
+What it gains is measured by `python -m benchmarks.cascade`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import numpy as np
+
+from service.decision import Decision
+from service.errors import DeadlineExceeded
+from service.execution import Inferred
+from service.manifest import ModelCard
+from service.routing import HEADROOM
+
+Outcome = Literal["sure", "escalated", "no-time"]
+
+
+def first_model(decision: Decision) -> ModelCard | None:
+    """The cheapest model, if it is not the chosen one and the budget holds both; else None: the chosen one alone."""
+    variants, estimates, demand = decision.variants, decision.estimates, decision.demand
+    allowed = np.ones(len(variants.cards), dtype=bool)
+    if demand.min_accuracy is not None:
+        allowed = variants.accuracy >= demand.min_accuracy
+    cheapest = int(np.where(allowed, estimates.work_ms, np.inf).argmin())
+    both_ms = decision.p95_ms + float(estimates.work_ms[cheapest])
+    usable_ms = estimates.spent_ms + (demand.budget_ms - estimates.spent_ms) * (1.0 - HEADROOM)
+    if cheapest == decision.choice.index or both_ms > usable_ms:
+        return None
+    return variants.cards[cheapest]
+
+
+async def run_cascade(
+    first: Awaitable[Inferred], second: Callable[[], Awaitable[Inferred]], confidence: float
+) -> tuple[Inferred, Outcome]:
+    """The first model's answer if its top probability reaches `confidence` or the second is too late; else its."""
+    sketch = await first
+    if float(sketch.arrays["probabilities"].max()) >= confidence:
+        return sketch, "sure"
+    try:
+        return await second(), "escalated"
+    except DeadlineExceeded:
+        return sketch, "no-time"

@@ -1,0 +1,109 @@
+"""A request's headers and wishes → the variant that will answer, or the refusal as the error it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from service.ask import Ask, TierLabel
+from service.engines.protocol import Engine
+from service.errors import AccuracyUnsatisfiable, BudgetUnsatisfiable, DeadlineInfeasible, VisionError
+from service.fleet import Fleet
+from service.image_header import ImageHeader
+from service.latency import Estimates, Predictor, Variants
+from service.manifest import ModelCard, Task
+from service.metrics import Metrics
+from service.routing import Choice, Demand, Refusal, Steadiness, admit_pinned, choose
+
+Looked = tuple[Variants, Estimates, Choice | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The chosen variant, and everything that was known when it was chosen."""
+
+    variants: Variants
+    estimates: Estimates
+    choice: Choice
+    demand: Demand
+
+    @property
+    def card(self) -> ModelCard:
+        return self.variants.cards[self.choice.index]
+
+    @property
+    def p95_ms(self) -> float:
+        return float(self.estimates.p95_ms[self.choice.index])
+
+    @property
+    def expected_ms(self) -> float:
+        return float(self.estimates.expected_ms[self.choice.index])
+
+
+class Chooser:
+    """Looks at the fleet, the engine's load and the predictor; remembers the last choice of every tier."""
+
+    def __init__(self, engine: Engine, fleet: Fleet, predictor: Predictor, metrics: Metrics) -> None:
+        self._engine = engine
+        self._fleet = fleet
+        self._predictor = predictor
+        self._metrics = metrics
+        self._steadiness: dict[tuple[Task, TierLabel], Steadiness] = {}
+
+    def decide(self, headers: list[ImageHeader], ask: Ask) -> Decision:
+        """The variant that will answer. Raises the refusal as the error it is, and whatever the fleet lacks."""
+        started_s = time.perf_counter()
+        variants, estimates, choice = self._look(headers, ask, self._steadiness_for(ask))
+        self._metrics.decision_duration.observe(time.perf_counter() - started_s)
+        if isinstance(choice, Refusal):
+            raise refusal_error(choice, ask)
+        decision = Decision(variants, estimates, choice, demand_of(ask))
+        self._metrics.decisions.labels(ask.tier, decision.card.name, choice.reason).inc()
+        return decision
+
+    def look(self, headers: list[ImageHeader], ask: Ask) -> Looked:
+        """Every candidate with what it would take now, and the choice: nothing is run, nothing remembered."""
+        return self._look(headers, ask, Steadiness())
+
+    def _steadiness_for(self, ask: Ask) -> Steadiness:
+        # Only a tier without further wishes is common enough to have a last choice worth holding on to.
+        if ask.tier == "custom" or ask.model is not None or ask.min_accuracy is not None:
+            return Steadiness()
+        return self._steadiness.setdefault((ask.task, ask.tier), Steadiness())
+
+    def _look(self, headers: list[ImageHeader], ask: Ask, steadiness: Steadiness) -> Looked:
+        variants = self._fleet.pinned(ask.model, ask.task) if ask.model else self._fleet.routable(ask.task)
+        load = self._engine.load(ask.deadline_s)
+        estimates = self._predictor.estimate(
+            variants,
+            headers,
+            spent_ms=ask.spent_ms(),
+            wait_ms=load.wait_s * 1e3,
+            wait_ms_by_model={name: wait_s * 1e3 for name, wait_s in load.wait_s_by_model.items()},
+        )
+        if ask.model and len(variants.cards) == 1:
+            return variants, estimates, admit_pinned(estimates, 0, demand_of(ask))
+        choice = choose(variants, estimates, demand_of(ask), room_ms=load.room_s * 1e3, steadiness=steadiness)
+        return variants, estimates, choice
+
+
+def demand_of(ask: Ask) -> Demand:
+    return Demand(ask.budget_ms, ask.min_accuracy, ask.degrade, ask.priority)
+
+
+def refusal_error(refusal: Refusal, ask: Ask) -> VisionError:
+    """The refusal as the error the client gets, with the number that would have worked."""
+    fastest = f"{refusal.fastest_ms:.1f} ms"
+    if refusal.kind == "budget-unsatisfiable":
+        return BudgetUnsatisfiable(
+            f"the budget is {ask.budget_ms:g} ms; even on an idle machine this picture typically takes {fastest}",
+            field="model" if ask.model else "latency_budget_ms",
+            limit=f"at least {fastest}",
+        )
+    if refusal.kind == "accuracy-unsatisfiable":
+        return AccuracyUnsatisfiable(f"no model reaches {ask.min_accuracy:g} %", field="min_accuracy")
+    return DeadlineInfeasible(
+        f"the budget is {ask.budget_ms:g} ms; just now the fastest model would typically take {fastest}",
+        limit=f"about {fastest} now",
+        retry_after_s=refusal.retry_after_s,
+    )

@@ -1,0 +1,100 @@
+"""One picture on one model: decode, infer, and tell the predictor how long each took."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.ask import Ask
+from service.bodies import Picture
+from service.engines.protocol import Engine, Job, Pixels
+from service.image_header import ImageHeader, SizeLimits, read_header
+from service.images import Geometry, to_model_pixels
+from service.latency import Predictor
+from service.manifest import ModelCard, ResizeRule
+from service.metrics import Metrics
+from service.workers import Lane, Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """One picture's raw outputs, (…) without the batch axis, the model they are of, and the way to image pixels."""
+
+    card: ModelCard
+    arrays: dict[str, NDArray[np.generic]]
+    geometry: Geometry
+    timing_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _DecodeItem:
+    picture: Picture
+    header: ImageHeader
+    rule: ResizeRule
+
+
+def _decode(items: list[_DecodeItem]) -> list[tuple[Pixels, Geometry]]:
+    return [to_model_pixels(i.picture.data, i.header, i.rule, field=i.picture.field) for i in items]
+
+
+class Execution:
+    """Two thread hops a picture, both in the order of deadlines."""
+
+    def __init__(self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics) -> None:
+        self._engine = engine
+        self._workers = workers
+        self._predictor = predictor
+        self._metrics = metrics
+        self._decode_lane: Lane[_DecodeItem, tuple[Pixels, Geometry]] = Lane("decode", _decode)
+
+    def announce(self, card: ModelCard, ask: Ask) -> Callable[[], None]:
+        """Tells the engine of a job to come, so that the next choice sees it; the answer takes it back."""
+        return self._engine.expect(card, 1, ask.deadline_s)
+
+    async def run(
+        self,
+        picture: Picture,
+        header: ImageHeader,
+        card: ModelCard,
+        ask: Ask,
+        arrived: Callable[[], None] = lambda: None,
+    ) -> Inferred:
+        """The model's outputs for the picture; `arrived` is called when the engine has the job itself."""
+        decoded = await self._workers.run(
+            self._decode_lane,
+            _DecodeItem(picture, header, card.resize),
+            cost_s=self._predictor.decode_ms(header, card.resize) / 1e3,
+            deadline_s=ask.deadline_s,
+            keep_late=ask.keep_late,
+        )
+        self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
+        pixels, geometry = decoded.result
+        job = Job(card.name, pixels[np.newaxis], ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
+        arrived()
+        outputs = await self._engine.infer(job)
+        if outputs.run_alone:
+            self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
+        self._metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
+        self._metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
+        timing_ms = {
+            "decode": decoded.run_s * 1e3,
+            "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
+            "infer": outputs.infer_ms,
+        }
+        return Inferred(card, {name: array[0] for name, array in outputs.arrays.items()}, geometry, timing_ms)
+
+    async def warm(self, limits: SizeLimits) -> None:
+        """Starts every worker and decodes a dot of each format, so that no request pays for Pillow's imports."""
+        rule = ResizeRule("squash", (8, 8))
+        for name in ("jpeg", "png", "webp"):
+            dot = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(dot, name)
+            item = _DecodeItem(Picture("image", dot.getvalue()), read_header(dot.getvalue(), limits), rule)
+            await asyncio.gather(*(self._workers.run(self._decode_lane, item) for _ in range(self._workers.count)))
