@@ -71,5 +71,8 @@ def _by_tracing(module: nn.Module, example: torch.Tensor, outputs: tuple[str, ..
         return model
 
 
-def _line(err: Exception) -> str:
+def _line(err: BaseException) -> str:
+    """What went wrong first, on one line: the exporters wrap it in advice."""
+    while err.__cause__ is not None:
+        err = err.__cause__
     return f"{type(err).__name__}: {str(err).strip().split(chr(10))[0][:200]}"

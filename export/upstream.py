@@ -14,7 +14,7 @@ from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 from torchvision.models import get_model_weights
 
-from export.catalogue.row import HubWeights, Network, Rgb, Row
+from export.catalogue.row import HubWeights, Rgb, Row
 from export.errors import WeightsError
 from service.manifest import ResizeRule
 
@@ -24,7 +24,12 @@ WHITE_IS_ONE: Rgb = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The library's preprocessing. `cut` is its own transform without the normalisation, giving (3, H, W) in 0..1."""
+    """The library's preprocessing.
+
+    resize, mean, std   as its metadata says
+    cut     its own transform without the normalisation, giving (3, H, W) in 0..1. It resizes to the row's shorter
+            side where the row notes that it has another
+    """
 
     resize: ResizeRule
     mean: Rgb
@@ -40,23 +45,24 @@ class Upstream:
 def upstream(row: Row) -> Upstream:
     """The preprocessing of the row's network, by the library's metadata and the library's code."""
     if row.network.library == "timm":
-        return _timm(row.network)
+        return _timm(row)
     return _torchvision(row)
 
 
-def _timm(network: Network) -> Upstream:
-    known = timm.get_pretrained_cfg(network.constructor)
+def _timm(row: Row) -> Upstream:
+    known = timm.get_pretrained_cfg(row.network.constructor)
     if known is None:
-        raise WeightsError(f"timm knows no preprocessing for {network.constructor}.")
+        raise WeightsError(f"timm knows no preprocessing for {row.network.constructor}.")
     published: dict[str, Any] = resolve_data_config(pretrained_cfg=asdict(known))  # type: ignore[no-untyped-call]
-    cut = create_transform(**published | {"mean": BLACK_IS_ZERO, "std": WHITE_IS_ONE})
     _, height_px, width_px = published["input_size"]
-    return Upstream(
-        resize=ResizeRule("crop", (height_px, width_px), published["interpolation"], cut.transforms[0].size),
-        mean=tuple(published["mean"]),
-        std=tuple(published["std"]),
-        cut=cut,
-    )
+    uncoloured: dict[str, Any] = {"mean": BLACK_IS_ZERO, "std": WHITE_IS_ONE}
+    cut = create_transform(**published | uncoloured)
+    resize = ResizeRule("crop", (height_px, width_px), published["interpolation"], cut.transforms[0].size)
+    if row.preprocessing_note and row.resize.shorter_side_px:
+        # timm rounds size / crop_pct down, so the half keeps it from landing one lower.
+        uncoloured |= {"crop_pct": height_px / (row.resize.shorter_side_px + 0.5)}
+        cut = create_transform(**published | uncoloured)
+    return Upstream(resize, tuple(published["mean"]), tuple(published["std"]), cut)
 
 
 def _torchvision(row: Row) -> Upstream:

@@ -68,6 +68,7 @@ class Row:
     resize, mean, std       the preprocessing that the weights were trained for; mean and std on a 0..1 scale
     accuracy                as published for the weights listed, None if nobody published one
     params_millions         counted on the network built here; `paper_params_millions` is what the paper says
+    preprocessing_note      why `resize` has another shorter side than the library's metadata, empty if it has not
     params_note             why the two differ by more than 1 %, empty if they do not
     weights                 sources in the order in which they are tried
     batch_limit             most pictures in one run
@@ -88,5 +89,6 @@ class Row:
     paper_params_millions: float | None
     accuracy: Accuracy | None
     weights: tuple[PackageWeights | HubWeights, ...]
+    preprocessing_note: str = ""
     params_note: str = ""
     batch_limit: int = 32

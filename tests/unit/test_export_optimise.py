@@ -94,12 +94,13 @@ def test_no_weight_is_stored_twice_and_no_path_of_this_machine_at_all() -> None:
     assert b".py" not in data
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 def test_the_older_exporter_takes_what_the_new_one_refuses() -> None:
     module = as_classifier(Moody().eval(), "fc", HALF, HALF)
     compare(optimise(to_onnx(module, (12, 10), OUTPUTS)), module)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_network_that_neither_takes_is_a_sentence() -> None:
     class Broken(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

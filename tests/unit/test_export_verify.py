@@ -84,9 +84,9 @@ def candidate(folder: Path, module: nn.Module, text: str, mean: tuple[float, ...
         "bias": state["fc.bias"],
         "height_and_width": np.array([2, 3]),
         "batch_axis": np.array([0]),
-        "tenth": np.float32([0.1]),
-        "almost_one": np.float32([1.0001]),
-        "nothing": np.float32([0.0]),
+        "tenth": np.array([0.1], np.float32),
+        "almost_one": np.array([1.0001], np.float32),
+        "nothing": np.array([0.0], np.float32),
         "backwards": np.array([2, 1, 0]),
     }
     model = onnx.parser.parse_model(text)
