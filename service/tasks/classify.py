@@ -41,13 +41,15 @@ def most_likely(
     if not np.isfinite(probabilities).all():
         raise EngineFailed("the model gave probabilities that are no numbers")
     scaled = probabilities if temperature == 1.0 else _with_temperature(probabilities, temperature)  # (C,)
-    if top_k < len(scaled):
+    # Ranked before scaling: close to temperature 0 all but the first underflow to the same score.
+    classes = len(probabilities)
+    if top_k < classes:
         # Everything at least as likely as the k-th, so that ties at the edge are settled by the sort below.
-        kth = np.partition(scaled, len(scaled) - top_k)[len(scaled) - top_k]
-        candidates = np.flatnonzero(scaled >= kth)
+        kth = np.partition(probabilities, classes - top_k)[classes - top_k]
+        candidates = np.flatnonzero(probabilities >= kth)
     else:
-        candidates = np.arange(len(scaled))
-    order = candidates[np.argsort(-scaled[candidates], kind="stable")][:top_k]
+        candidates = np.arange(classes)
+    order = candidates[np.argsort(-probabilities[candidates], kind="stable")][:top_k]
     return [Label(names[i], int(i), float(scaled[i])) for i in order]
 
 

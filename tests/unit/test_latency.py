@@ -1,0 +1,146 @@
+"""The predictor: quantiles that converge, predictions that hold as often as they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.random import Generator
+
+from service.image_header import ImageHeader
+from service.latency import Predictor, TrackedQuantile, Variants
+from service.manifest import ResizeRule
+from tests.cards import classifier
+
+PICTURE = ImageHeader("jpeg", 640, 480)
+
+DISTRIBUTIONS: dict[str, Callable[[Generator, int], np.ndarray[tuple[int], np.dtype[np.float64]]]] = {
+    "constant with noise": lambda rng, n: rng.normal(10, 0.5, n).clip(1),
+    "exponential": lambda rng, n: rng.exponential(3.0, n) + 1e-6,
+    "lognormal": lambda rng, n: rng.lognormal(1.0, 0.7, n),
+    "pareto, heavy-tailed": lambda rng, n: rng.pareto(2.0, n) + 1.0,
+    "two humps": lambda rng, n: np.where(rng.random(n) < 0.8, rng.normal(5, 0.2, n), rng.normal(50, 2, n)).clip(0.1),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("quantile", [0.5, 0.95])
+@pytest.mark.parametrize("start", [0.01, 1000.0])
+def test_it_converges_to_the_quantile_from_either_side(name: str, quantile: float, start: float) -> None:
+    numbers = DISTRIBUTIONS[name](np.random.default_rng(3), 8000)
+    tracked = TrackedQuantile(quantile, start, step=0.02, first_step=0.5)
+    below = []
+    for number in numbers:
+        below.append(number <= tracked.value)
+        tracked.observe(float(number))
+    assert np.mean(below[-4000:]) == pytest.approx(quantile, abs=0.015)
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_it_follows_a_drift(direction: float) -> None:
+    """Everything becomes ten times slower, or faster, over 4,000 observations."""
+    rng = np.random.default_rng(5)
+    speed = 10.0 ** (direction * np.linspace(0, 1, 4000))
+    tracked = TrackedQuantile(0.95, 1.3, step=0.1, first_step=0.5)
+    below = []
+    for number in rng.lognormal(0, 0.3, 4000) * speed:
+        below.append(number <= tracked.value)
+        tracked.observe(float(number))
+    assert 0.93 <= np.mean(below[500:]) <= 0.97
+
+
+def test_a_sudden_change_is_noticed_within_some_dozen_observations() -> None:
+    tracked = TrackedQuantile(0.95, 1.0, step=0.1, first_step=0.5)
+    for _ in range(1000):
+        tracked.observe(1.0)
+    for _ in range(40):
+        tracked.observe(10.0)
+    assert tracked.value > 10
+
+
+def stream(name: str, seed: int, requests: int) -> list[float]:
+    """Observed / expected of one request after the other."""
+    rng = np.random.default_rng(seed)
+    calm = rng.lognormal(0.0, 0.15, requests)
+    if name == "calm":
+        return list(calm)
+    if name == "heavy tail":
+        return list(calm + np.where(rng.random(requests) < 0.1, rng.pareto(1.5, requests), 0))
+    if name == "slower by half in the middle":
+        return list(calm * np.where(np.arange(requests) < requests // 2, 1.0, 1.5))
+    waves = 1.0 + 0.5 * np.sin(np.arange(requests) / 200)
+    return list(calm * waves)
+
+
+@pytest.mark.parametrize("name", ["calm", "heavy tail", "slower by half in the middle", "waves"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_predictions_hold_for_93_to_97_percent(name: str, seed: int) -> None:
+    predictor, card = Predictor(2), classifier(run_ms=10.0)
+    variants = Variants([card])
+    held = []
+    for ratio in stream(name, seed, 4000):
+        estimates = predictor.estimate(variants, [PICTURE], spent_ms=3.0, wait_ms=2.0, wait_ms_by_model={})
+        expected_ms, p95_ms = float(estimates.expected_ms[0]), float(estimates.p95_ms[0])
+        took_ms = 3.0 + ratio * expected_ms
+        held.append(took_ms <= p95_ms)
+        predictor.observe_request(card, expected_ms=expected_ms, p95_ms=p95_ms, spent_ms=3.0, took_ms=took_ms)
+    assert 0.93 <= np.mean(held[300:]) <= 0.97
+    assert predictor.coverage() == pytest.approx(np.mean(held[-1000:]))
+
+
+def test_before_the_first_request_there_is_no_coverage() -> None:
+    assert Predictor().coverage() is None
+
+
+def test_runs_are_learnt_by_model() -> None:
+    predictor, slow, other = Predictor(), classifier("slow", run_ms=10.0), classifier("other", run_ms=10.0)
+    for i in range(200):
+        predictor.observe_run(slow, 1, 30.0, float(i))
+    assert predictor.run_ms(slow, 1) == pytest.approx(30.0, rel=0.1)
+    assert predictor.run_ms(slow, 3) == pytest.approx(60.0, rel=0.1), "alpha + 3 beta, three times as slow as profiled"
+    assert predictor.run_ms(other, 1) == 10.0
+
+
+def test_what_is_learnt_of_one_model_reaches_its_own_row_alone() -> None:
+    cards = [classifier("a", accuracy=80.0), classifier("b", accuracy=70.0), classifier("c", accuracy=75.0)]
+    variants, predictor = Variants(cards), Predictor()
+    before = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=0, wait_ms_by_model={}).run_ms
+    for i in range(100):
+        predictor.observe_run(cards[1], 1, 100.0, float(i))
+    after = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=0, wait_ms_by_model={}).run_ms
+    assert variants.names == ("a", "c", "b")
+    assert (after[:2] == before[:2]).all()
+    assert after[2] == pytest.approx(100.0, rel=0.1)
+
+
+def test_a_model_without_profile_has_no_estimate_and_learns_nothing() -> None:
+    predictor, card = Predictor(), classifier(profile=None)
+    predictor.observe_run(card, 1, 50.0, 1.0)
+    assert predictor.run_ms(card, 1) == 0.0
+
+
+def test_waiting_counts_for_everybody_or_for_one_model() -> None:
+    variants = Variants([classifier("a", accuracy=80.0), classifier("b", accuracy=70.0)])
+    predictor = Predictor()
+    idle = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=0, wait_ms_by_model={})
+    busy = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={"b": 5.0})
+    assert (busy.expected_ms - idle.expected_ms).tolist() == pytest.approx([20.0, 25.0])
+    assert busy.unloaded_ms.tolist() == idle.unloaded_ms.tolist()
+
+
+def test_decoding_is_learnt_by_format_and_costs_more_for_larger_pictures() -> None:
+    predictor, rule = Predictor(), ResizeRule("crop", (224, 224), "bilinear", 256)
+    small, large = ImageHeader("png", 640, 480), ImageHeader("png", 4000, 3000)
+    assert predictor.decode_ms(large, rule) > 10 * predictor.decode_ms(small, rule)
+    assert predictor.decode_ms(ImageHeader("jpeg", 640, 480, True), rule) > predictor.decode_ms(PICTURE, rule)
+    before_ms = predictor.decode_ms(PICTURE, rule)
+    for _ in range(200):
+        predictor.observe_decode(small, rule, 40.0)
+    assert predictor.decode_ms(small, rule) == pytest.approx(40.0, rel=0.1)
+    assert predictor.decode_ms(PICTURE, rule) == before_ms
+
+
+def test_variants_stand_most_accurate_first_and_untrained_last() -> None:
+    cards = [classifier("u", accuracy=None), classifier("a", accuracy=70.0), classifier("b", accuracy=80.0)]
+    assert Variants(cards).names == ("b", "a", "u")
