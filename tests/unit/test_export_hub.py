@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from urllib.parse import urlsplit
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision.models import get_model_weights
 
 from export import hub
@@ -74,3 +78,28 @@ def test_torchvision_weights_in_its_cache_need_no_hub(empty_caches: Path) -> Non
     assert len(loaded.weights.sha256) == 64
     pairs = zip(original.parameters(), loaded.module.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_timm_s_own_loading_takes_the_file_of_its_cache(tmp_path: Path) -> None:
+    """In a process of its own: where the cache lies is read when the library is imported."""
+    snapshot = tmp_path / "models--timm--tf_efficientnet_lite0.in1k" / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0123abcd")
+    row = find("efficientnet_lite0")
+    original = build(row.network)
+    torch.nn.init.constant_(original.get_submodule("classifier").bias, 0.25)  # type: ignore[arg-type]
+    save_file(original.state_dict(), snapshot / "model.safetensors")
+    script = """
+from export.catalogue.registry import find
+from export.sources import Choice, sources_of
+from export.weights import load
+row = find("efficientnet_lite0")
+loaded = load(row, sources_of(row, Choice("hub")))
+assert (loaded.module.get_submodule("classifier").bias == 0.25).all()
+print(loaded.weights.source, loaded.weights.origin, len(loaded.weights.sha256), sep="|")
+"""
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "hub|timm, tf_efficientnet_lite0.in1k|64"
