@@ -33,9 +33,9 @@ def test_each_model_recognises_the_cat_and_the_coffee(
 
 
 def test_png_webp_multipart_and_base64_bring_the_same_answer_as_raw_jpeg(embedded_gateway: GatewayServer) -> None:
-    url, params = f"{embedded_gateway.url}/v1/classify", {"model": "efficientnet_lite0", "top_k": 1000}
+    url = f"{embedded_gateway.url}/v1/classify?model=efficientnet_lite0&top_k=1000"
     jpeg = photograph("coffee")
-    with httpx.Client(params=params, timeout=60) as client:
+    with httpx.Client(timeout=60) as client:
         raw = client.post(url, content=jpeg, headers=JPEG).json()["predictions"]
         multipart = client.post(url, files={"file": ("coffee.jpg", jpeg, "image/jpeg")}).json()["predictions"]
         encoded = client.post(url, json={"image": base64.b64encode(jpeg).decode()}).json()["predictions"]

@@ -1,0 +1,121 @@
+"""The tables of docs/ that can be counted, written from the code: `python -m tests.write_docs`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+from prometheus_client.metrics_core import Metric
+from pydantic.fields import FieldInfo
+
+from service import errors, problems
+from service.errors import VisionError
+from service.metrics import Metrics
+from service.schemas import ClassifyQuery, EmbedQuery, RouteQuery
+from service.settings import Settings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def settings_table() -> str:
+    rows = [
+        f"| `VISION_{name.upper()}` | `{field.default}` | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def metrics_table() -> str:
+    def row(metric: Metric) -> str:
+        suffix = "_total" if metric.type == "counter" else ""
+        labels = ", ".join(f"`{label}`" for label in _labels(metric.name))
+        return f"| `{metric.name}{suffix}` | {metric.type} | {labels} | {metric.documentation} |"
+
+    rows = [row(metric) for metric in Metrics().registry.collect()]
+    return "\n".join(["| metric | type | labels | meaning |", "|---|---|---|---|", *rows])
+
+
+def _labels(name: str) -> tuple[str, ...]:
+    for collector in vars(Metrics()).values():
+        if getattr(collector, "_name", None) == name:
+            return tuple(collector._labelnames)
+    return ()
+
+
+def parameters_table() -> str:
+    def rows(query: type[RouteQuery], where: str) -> Iterator[str]:
+        for name, field in query.model_fields.items():
+            if query is RouteQuery or name not in RouteQuery.model_fields:
+                yield f"| `{name}` | {where} | {_values(field)} | {_default(field)} | {field.description} |"
+
+    lines = [
+        *rows(ClassifyQuery, "classify"),
+        *rows(EmbedQuery, "embed"),
+        *rows(RouteQuery, "all"),
+    ]
+    return "\n".join(["| parameter | route | values | default | meaning |", "|---|---|---|---|---|", *lines])
+
+
+def _values(field: FieldInfo) -> str:
+    kinds = [kind for kind in (get_args(field.annotation) or (field.annotation,)) if kind is not type(None)]
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
+    if get_origin(kinds[0]) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kinds[0]))
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    bounds = [
+        f"{signs[name]} {getattr(limit, name)}" for limit in field.metadata for name in signs if hasattr(limit, name)
+    ]
+    return " ".join([str(getattr(kinds[0], "__name__", kinds[0])), *bounds])
+
+
+def _default(field: FieldInfo) -> str:
+    return "" if field.default is None else f"`{field.default}`"
+
+
+def errors_table() -> str:
+    rows = [f"| {err.status} | `{err.code}` | {err.title} |" for err in sorted(client_errors(), key=_status_then_code)]
+    return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows])
+
+
+def _status_then_code(err: type[VisionError]) -> tuple[int, str]:
+    return err.status, err.code
+
+
+def client_errors() -> set[type[VisionError]]:
+    """Every error class that a client can meet: those that are raised as they are."""
+    classes = {value for module in (errors, problems) for value in vars(module).values() if _is_error(value)}
+    return {err for err in classes if err is not errors.InvalidEntry}
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, VisionError)
+
+
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "settings": ("settings.md", settings_table),
+    "metrics": ("metrics.md", metrics_table),
+    "parameters": ("api.md", parameters_table),
+    "errors": ("api.md", errors_table),
+}
+
+
+def with_table(page: str, name: str, table: str) -> str:
+    """The page with the part between its two markers replaced. Raises ValueError if they are not there."""
+    pattern = re.compile(rf"(<!-- {name}:[^>]*-->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    written, count = pattern.subn(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", page)
+    if count != 1:
+        raise ValueError(f"the page has {count} places for {name}")
+    return written
+
+
+def main() -> None:
+    for name, (file, table) in TABLES.items():
+        path = DOCS / file
+        path.write_text(with_table(path.read_text(encoding="utf-8"), name, table()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
