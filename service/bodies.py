@@ -104,6 +104,11 @@ class _Multipart(MultiPartParser):
     def on_end(self) -> None:
         self.complete = True
 
+    def close(self) -> None:
+        """Also the files that were begun and never ended."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
 
 async def _from_multipart(request: Request, body: bytes, max_images: int) -> list[bytes]:
     async def stream() -> AsyncGenerator[bytes, None]:
@@ -136,7 +141,7 @@ async def _from_multipart(request: Request, body: bytes, max_images: int) -> lis
                 )
             pictures.append(await value.read())
     finally:
-        await form.close()
+        parser.close()
     _check_count(len(pictures), max_images)
     return pictures
 

@@ -147,9 +147,10 @@ class Fleet:
             return ModelNotExported(
                 f"{name} is in the catalogue, but not in this repository; `vision-export {name}` adds it", field="model"
             )
-        close = difflib.get_close_matches(name, [*self._cards, *catalogue_names()], n=3)
+        shown = name if len(name) <= 80 else name[:80] + "…"
+        close = difflib.get_close_matches(shown, [*self._cards, *catalogue_names()], n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "; GET /v1/models lists what there is"
-        return UnknownModel(f"nobody knows a model named {name!r}{hint}", field="model")
+        return UnknownModel(f"nobody knows a model named {shown!r}{hint}", field="model")
 
 
 @cache
