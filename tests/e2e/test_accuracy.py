@@ -11,7 +11,7 @@ import pytest
 from tests.gateway_server import GatewayServer, shared_data
 
 # Measured in torch with the reference preprocessing (tests/parity), percent. Easy pictures: one for every fifth class.
-IN_TORCH = {"efficientnet_lite0": 90.0, "efficientnet_lite1": 89.5, "efficientnet_lite2": 93.0, "mobilenet_v2": 88.5}
+IN_TORCH = {"efficientnet_lite0": 90.0, "efficientnet_lite1": 89.5, "efficientnet_lite2": 93.0, "mobilenet_v2": 87.5}
 TOLERANCE_POINTS = 1.0
 
 
