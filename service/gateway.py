@@ -24,7 +24,8 @@ class Gateway:
     pipeline: Pipeline
 
 
-def gateway_of(request: Request) -> Gateway:
+async def gateway_of(request: Request) -> Gateway:
     """The gateway that `create_app` put together for this app."""
+    # async, though it awaits nothing: FastAPI would send a plain function to a thread, for every request.
     gateway: Gateway = request.app.state.gateway
     return gateway
