@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,7 +32,9 @@ class MethodNotAllowed(RequestError):
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the app a problem document."""
+    """Makes every error of the app a problem document, and says so in its OpenAPI document."""
+    described = app.openapi
+    app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
 
     @app.exception_handler(VisionError)
     async def on_vision_error(request: Request, err: VisionError) -> Response:
@@ -80,6 +83,19 @@ def problem(request: Request, err: VisionError) -> JSONResponse:
         body["retry_after_s"] = round(err.retry_after_s, 3)
         headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
     return JSONResponse(body, err.status, headers, media_type="application/problem+json")
+
+
+def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document with every failure in the media type it really has; FastAPI knows but its own shapes."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    response["content"] = content
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
+    return document
 
 
 def _first_parameter(err: RequestValidationError) -> InvalidParameter:

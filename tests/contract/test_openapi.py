@@ -1,0 +1,82 @@
+"""The OpenAPI document says what the gateway does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from service.app import create_app
+from service.engines.fake import FakeEngine
+from service.settings import Settings
+from tests.conftest import FakeGateway
+
+DOCUMENT: dict[str, Any] = create_app(Settings(workers=1), FakeEngine([])).openapi()
+OPERATIONS: list[tuple[str, str, dict[str, Any]]] = [
+    (method, path, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
+]
+each_operation = pytest.mark.parametrize(
+    ("method", "path", "operation"), OPERATIONS, ids=[f"{method} {path}" for method, path, _ in OPERATIONS]
+)
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*(references(child) for child in node.values()))
+    return set().union(*(references(child) for child in node)) if isinstance(node, list) else set()
+
+
+@each_operation
+def test_every_operation_has_a_name_and_says_what_it_does(method: str, path: str, operation: dict[str, Any]) -> None:
+    assert operation["operationId"]
+    assert operation["summary"]
+    assert len(operation["description"]) > 5
+    assert operation["tags"]
+
+
+def test_operation_names_are_unique() -> None:
+    names = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(set(names)) == len(names)
+
+
+@each_operation
+def test_every_parameter_is_described(method: str, path: str, operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "query":
+            assert parameter.get("description"), parameter["name"]
+
+
+@each_operation
+def test_every_failure_is_documented_as_a_problem(method: str, path: str, operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        if int(status) >= 400:
+            assert list(response["content"]) == ["application/problem+json"]
+            assert response["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
+            assert response["description"]
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/embed"])
+def test_inference_documents_every_status_it_can_have(path: str) -> None:
+    statuses = set(DOCUMENT["paths"][path]["post"]["responses"])
+    assert statuses == {"200", "400", "404", "413", "415", "422", "500", "503", "504"}
+
+
+def test_nothing_refers_to_what_is_not_there() -> None:
+    schemas = {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]}
+    assert references(DOCUMENT) <= schemas
+    assert not any("ValidationError" in name for name in schemas), "FastAPI's own errors are never sent"
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/embed", "/v1/route"])
+def test_every_way_to_send_a_picture_is_documented(path: str) -> None:
+    content = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]
+    assert {"image/jpeg", "image/png", "image/webp", "multipart/form-data", "application/json"} <= set(content)
+
+
+async def test_the_document_is_served_and_the_page_that_shows_it_too(fake_gateway: FakeGateway) -> None:
+    served = await fake_gateway.client.get("/openapi.json")
+    assert served.json()["paths"].keys() == DOCUMENT["paths"].keys()
+    assert json.loads(served.text)["info"]["title"] == "vision-gateway"
+    assert (await fake_gateway.client.get("/docs")).status_code == 200
