@@ -6,6 +6,7 @@ import numpy as np
 
 from service.ask import Ask
 from service.decision import Looked, refusal_error
+from service.errors import EngineFailed
 from service.execution import Inferred
 from service.image_header import ImageHeader
 from service.label_sets import label_names
@@ -61,6 +62,8 @@ def embed_answers(served: Served, ask: Ask, identity: str, *, normalise: bool, r
     answers = []
     for picture in served.pictures:
         embedding = picture.arrays["embedding"].astype(np.float64)  # (D,)
+        if not np.isfinite(embedding).all():
+            raise EngineFailed("the model gave an embedding that is no numbers")
         if normalise:
             embedding = embedding / max(float(np.linalg.norm(embedding)), 1e-12)
         answers.append(

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from service import errors, problems
+from service.engines.fake import FakeEngine
+from service.engines.protocol import Job, Outputs
 from service.errors import VisionError
-from tests.conftest import FakeGateway
+from service.manifest import ModelCard, TensorSpec
+from service.settings import Settings
+from tests.cards import classifier
+from tests.conftest import FakeGateway, FakeGateways
 from tests.contract.problem import assert_problem
 from tests.pictures import encoded, photograph
 
@@ -73,11 +82,11 @@ def test_what_passes_by_itself_says_when_to_come_back(error: type[VisionError]) 
 
 
 def test_the_documentation_lists_exactly_these_codes() -> None:
-    """A row a code, `| \\`code\\` | status | …`; groups that are never raised themselves need none."""
-    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", API_PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    """A row a code; groups that are never raised themselves need none."""
+    rows = re.findall(r"^\| (\d{3}) \| `([a-z-]+)` \|", API_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     groups = {"bad-request", "unavailable", "engine-error", "invalid-entry", "internal"}
     raised = {error.code: str(error.status) for error in ALL if error.code not in groups}
-    assert {code: status for code, status in rows.items() if code not in groups} == raised
+    assert {code: status for status, code in rows if code not in groups} == raised
 
 
 @pytest.mark.parametrize(("status", "retry_after_s", "header"), [(503, 0.02, "1"), (503, 1.2, "2"), (503, 60.0, "60")])
@@ -174,6 +183,87 @@ async def test_a_late_answer_is_handed_over_if_wanted(fake_gateway: FakeGateway)
     url = "/v1/classify?model=fake_small&latency_budget_ms=500&late=return"
     response = await fake_gateway.client.post(url, content=encoded(photograph()), headers=JPEG)
     assert response.status_code == 200, response.text
+
+
+async def test_beyond_the_requests_admitted_at_once_it_is_503(fake_gateway: FakeGateway) -> None:
+    fake_gateway.engine.delay_s = 0.3
+    picture = encoded(photograph())
+    url = "/v1/classify?model=fake_small"
+    answers = await asyncio.gather(*[fake_gateway.client.post(url, content=picture, headers=JPEG) for _ in range(20)])
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) == 12, "eight are admitted at once"
+    for answer in refused:
+        assert_problem(answer, 503, "overloaded", limit="8 requests in flight")
+    assert await fake_gateway.metric("vision_in_flight_requests") == 0
+
+
+async def test_a_body_that_never_comes_is_400() -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield encoded(photograph())[:500]
+        await asyncio.sleep(60)
+        yield b""
+
+    settings = Settings(workers=1, body_timeout_s=0.2)
+    async with FakeGateways(settings, FakeEngine([classifier()])) as gateway, asyncio.timeout(20):
+        response = await gateway.client.post("/v1/classify?tier=batch", content=slowly(), headers=JPEG)
+        assert_problem(response, 400, "invalid-body", field="body", limit="0.2 s")
+        assert await gateway.metric("vision_in_flight_requests") == 0
+
+
+async def test_an_empty_repository_is_503_not_ready() -> None:
+    async with FakeGateways(Settings(workers=1), FakeEngine([])) as gateway:
+        assert_problem(await gateway.client.get("/health/ready"), 503, "not-ready")
+        for url in ("/v1/classify", "/v1/embed", "/v1/route", "/v1/classify?model=fake_small"):
+            response = await gateway.client.post(url, content=encoded(photograph()), headers=JPEG)
+            assert_problem(response, 503, "not-ready")
+        assert (await gateway.client.get("/v1/models")).json()["models"] == []
+
+
+async def test_a_model_of_another_task_is_422() -> None:
+    detector = classifier("detector", task="detect", outputs=(TensorSpec("boxes", "FP32", (9, 4)),))
+    async with FakeGateways(Settings(workers=1), FakeEngine([classifier(), detector])) as gateway:
+        url = "/v1/classify?model=detector"
+        response = await gateway.client.post(url, content=encoded(photograph()), headers=JPEG)
+        assert_problem(response, 422, "wrong-task", field="model")
+
+
+async def test_only_untrained_models_are_503_unless_named_and_then_say_so() -> None:
+    async with FakeGateways(Settings(workers=1), FakeEngine([classifier("raw", accuracy=None)])) as gateway:
+        picture = encoded(photograph())
+        response = await gateway.client.post("/v1/classify?tier=batch", content=picture, headers=JPEG)
+        assert_problem(response, 503, "not-ready")
+        named = await gateway.client.post("/v1/classify?model=raw", content=picture, headers=JPEG)
+        assert named.status_code == 200, named.text
+        assert "random weights" in named.json()["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        classifier("bad", label_set="nobody-ships-this"),
+        classifier("bad", outputs=(TensorSpec("probabilities", "FP32", (1001,)),)),
+    ],
+    ids=["unknown label set", "more classes than names"],
+)
+async def test_one_entry_that_cannot_be_served_takes_no_other_with_it(bad: ModelCard) -> None:
+    async with FakeGateways(Settings(workers=1), FakeEngine([bad, classifier("good")])) as gateway:
+        assert (await gateway.client.get("/health/ready")).status_code == 200
+        assert [model["name"] for model in (await gateway.client.get("/v1/models")).json()["models"]] == ["good"]
+        response = await gateway.client.post("/v1/classify?tier=batch", content=encoded(photograph()), headers=JPEG)
+        assert response.json()["model"]["name"] == "good"
+
+
+async def test_an_engine_that_answers_with_nan_has_failed() -> None:
+    class Broken(FakeEngine):
+        async def infer(self, job: Job) -> Outputs:
+            outputs = await super().infer(job)
+            nothing = {name: np.full_like(array, np.nan) for name, array in outputs.arrays.items()}
+            return replace(outputs, arrays=nothing)
+
+    async with FakeGateways(Settings(workers=1), Broken([classifier()])) as gateway:
+        for url in ("/v1/classify?tier=batch", "/v1/embed?tier=batch"):
+            response = await gateway.client.post(url, content=encoded(photograph()), headers=JPEG)
+            assert_problem(response, 500, "engine-failed")
 
 
 def test_the_two_errors_of_the_surface_itself_are_problems_too() -> None:
