@@ -19,6 +19,9 @@ from service.routing import HEADROOM
 
 Outcome = Literal["sure", "escalated", "no-time"]
 
+# The better model is given up this long before the deadline, so that the first one's answer is still in time.
+FALL_BACK_MS = 5.0
+
 
 def first_model(decision: Decision) -> ModelCard | None:
     """The cheapest model, if it is not the chosen one and the budget holds both; else None: the chosen one alone."""

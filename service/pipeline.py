@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.ask import Ask
 from service.bodies import Picture
-from service.cascade import Outcome, first_model, run_cascade
+from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
 from service.decision import Chooser, Decision
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 from service.execution import Execution, Inferred
@@ -123,9 +123,10 @@ class Pipeline:
     async def _run_cascade(
         self, picture: Picture, header: ImageHeader, decision: Decision, ask: Ask, first: ModelCard
     ) -> Served:
+        sooner = replace(ask, budget_ms=ask.budget_ms - FALL_BACK_MS)
         inferred, outcome = await run_cascade(
             self.execution.run(picture, header, first, ask),
-            lambda: self.execution.run(picture, header, decision.card, ask),
+            lambda: self.execution.run(picture, header, decision.card, sooner),
             self.cascade_confidence,
         )
         self.metrics.cascades.labels(outcome).inc()

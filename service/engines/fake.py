@@ -18,7 +18,7 @@ _DTYPES = {"FP32": np.float32, "INT32": np.int32, "UINT8": np.uint8}
 class FakeEngine:
     """Answers for `cards` with arrays of the right shape that depend on the mean of each picture.
 
-    `available`, `failing` (model names), `delay_s` and `wait_s` may be changed at any time.
+    `available`, `failing` (model names), `delay_s`, `delay_s_by_model` and `wait_s` may be changed at any time.
     """
 
     name = "fake"
@@ -26,6 +26,7 @@ class FakeEngine:
     def __init__(self, cards: list[ModelCard], *, delay_s: float = 0.0) -> None:
         self._cards = {card.name: card for card in cards}
         self.delay_s = delay_s
+        self.delay_s_by_model: dict[str, float] = {}
         self.wait_s = 0.0
         self.available = True
         self.failing: set[str] = set()
@@ -47,7 +48,7 @@ class FakeEngine:
         started_s = time.monotonic()
         try:
             async with asyncio.timeout(job.remaining_s()):
-                await asyncio.sleep(self.delay_s)
+                await asyncio.sleep(self.delay_s_by_model.get(job.model, self.delay_s))
         except TimeoutError:
             raise DeadlineExceeded(f"{job.model} did not finish in time") from None
         self._require_available()
