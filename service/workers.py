@@ -22,6 +22,10 @@ from typing import Any, Generic, TypeVar
 
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 
+# Two runs are merged if together they take at most this part of what they take apart: on one thread a batch of a
+# convolutional network often takes as long as its pictures one by one, and then only makes the first of them wait.
+_MERGE_GAIN = 0.95
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -252,23 +256,32 @@ class Workers:
         return [], hopeless
 
     def _merge(self, head: _Entry) -> list[_Entry]:
-        """`head` and those of its lane that may ride along: nobody's deadline breaks, no idle thread goes without."""
+        """`head` and those of its lane that may ride along.
+
+        Only where running together is really faster, no idle thread goes without, and neither `head` nor whoever is
+        next in the queue becomes late.
+        """
         lane, batch, rows = head.lane, [head], head.rows
         _drop_dead(lane)  # also where nothing can be merged: what was taken must not stay in memory
         if lane.max_rows <= 1:
             return batch
         spare = self._waiting - self._idle
-        now, earliest = time.monotonic(), head.deadline_s
+        free_by_s = min(head.deadline_s, self._next_must_begin_s(lane)) - time.monotonic()
         while spare > 0 and _drop_dead(lane):
             follower = lane.waiting[0]
             total = rows + follower.rows
-            if total > lane.max_rows or now + lane.expected_s(total) > earliest:
+            if total > lane.max_rows or lane.expected_s(total) > free_by_s or not _pays(lane, rows, follower.rows):
                 break
             heapq.heappop(lane.waiting)
             self._claim(follower)
             batch.append(follower)
             rows, spare = total, spare - 1
         return batch
+
+    def _next_must_begin_s(self, lane: Lane[Any, Any]) -> float:
+        """When the first entry of another lane must begin to make its deadline; inf if there is none."""
+        others = (e.deadline_s - e.cost_s for e in self._queue if e.lane is not lane and e.state is _State.WAITING)
+        return min(others, default=math.inf)
 
     def _claim(self, entry: _Entry) -> None:
         entry.state = _State.RUNNING
@@ -280,6 +293,12 @@ def _drop_dead(lane: Lane[Any, Any]) -> bool:
     while lane.waiting and lane.waiting[0].state is not _State.WAITING:
         heapq.heappop(lane.waiting)
     return bool(lane.waiting)
+
+
+def _pays(lane: Lane[Any, Any], rows: int, more: int) -> bool:
+    """True if running them together takes clearly less time than one after the other, or if nothing is known."""
+    apart_s = lane.expected_s(rows) + lane.expected_s(more)
+    return apart_s == 0.0 or lane.expected_s(rows + more) < _MERGE_GAIN * apart_s
 
 
 def _cost_s(batch: list[_Entry]) -> float:

@@ -202,11 +202,31 @@ async def test_lanes_are_never_mixed(one: Workers) -> None:
 
 async def test_merging_breaks_no_deadline(one: Workers) -> None:
     recorder = Recorder()
-    lane: Lane[int, int] = Lane("lane", recorder.run, max_rows=100, expected_s=lambda rows: rows * 10.0)
+    lane: Lane[int, int] = Lane("lane", recorder.run, max_rows=100, expected_s=lambda rows: 8.0 + rows * 6.0)
     urgent, patient = later(25), later(10_000)  # two rows fit before the urgent one's deadline, three do not
     runs = await merged_runs(one, lane, recorder, [1] * 5, [urgent, *[patient] * 4])
     assert runs[0] == [0, 1]
     assert sorted(recorder.items) == [0, 1, 2, 3, 4]
+
+
+async def test_work_that_gains_nothing_from_company_runs_alone(one: Workers) -> None:
+    recorder = Recorder()
+    lane: Lane[int, int] = Lane("lane", recorder.run, max_rows=100, expected_s=lambda rows: 0.01 + rows * 1.0)
+    assert await merged_runs(one, lane, recorder, [1] * 4, [None] * 4) == [[0], [1], [2], [3]]
+
+
+async def test_merging_makes_nobody_else_late(one: Workers) -> None:
+    gate, recorder = Gate(), Recorder()
+    merging: Lane[int, int] = Lane("merging", recorder.run, max_rows=9, expected_s=lambda rows: 8.0 + rows * 6.0)
+    other: Lane[int, int] = Lane("other", recorder.run)
+    running = await gate.close_behind(one)
+    # Two of the lane fit before the other must begin, three do not.
+    tasks = [asyncio.create_task(one.run(merging, i, deadline_s=later(100))) for i in range(3)]
+    tasks.append(asyncio.create_task(one.run(other, 9, cost_s=80.0, deadline_s=later(103))))
+    await queued(one, 4)
+    gate.open.set()
+    await asyncio.gather(running, *tasks)
+    assert [len(run) for run in recorder.runs if 9 not in run] == [2, 1]
 
 
 async def test_an_idle_thread_gets_its_share_before_runs_grow() -> None:
