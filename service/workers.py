@@ -109,6 +109,11 @@ class Workers:
         """Entries that no thread has taken yet."""
         return self._waiting
 
+    @property
+    def idle(self) -> int:
+        """Threads that wait for work."""
+        return self._idle
+
     def announce(self, cost_s: float, deadline_s: float) -> Callable[[], None]:
         """Lets `backlog` count work that will come; to be called when it has come, or will not."""
         key = next(self._sequence)

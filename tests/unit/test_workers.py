@@ -242,6 +242,8 @@ async def test_an_idle_thread_gets_its_share_before_runs_grow() -> None:
     lane: Lane[int, int] = Lane("lane", meet, max_rows=8)
     await asyncio.gather(*[workers.run(Lane("start", meet), -1) for _ in range(2)])
     async with asyncio.timeout(HANG_S):
+        while workers.idle < 2:
+            await asyncio.sleep(0.01)
         done = await asyncio.gather(workers.run(lane, 0), workers.run(lane, 1))
     assert [each.batch_rows for each in done] == [1, 1]
     await workers.close()
