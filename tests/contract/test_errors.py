@@ -220,7 +220,12 @@ async def test_an_empty_repository_is_503_not_ready() -> None:
 
 
 async def test_a_model_of_another_task_is_422() -> None:
-    detector = classifier("detector", task="detect", outputs=(TensorSpec("boxes", "FP32", (9, 4)),))
+    outputs = (
+        TensorSpec("boxes", "FP32", (9, 4)),
+        TensorSpec("scores", "FP32", (9,)),
+        TensorSpec("classes", "INT32", (9,)),
+    )
+    detector = classifier("detector", task="detect", outputs=outputs)
     async with FakeGateways(Settings(workers=1), FakeEngine([classifier(), detector])) as gateway:
         url = "/v1/classify?model=detector"
         response = await gateway.client.post(url, content=encoded(photograph()), headers=JPEG)

@@ -58,14 +58,14 @@ def reference_crop(image: Image.Image, rule: ResizeRule) -> Pixels:
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("size", [(224, 256), (240, 260), (299, 299), (128, 146)])
+@pytest.mark.parametrize("size", [(224, 256), (240, 260)])
 def test_crop_is_torchvision_s_within_one_level(name: str, interpolation: Any, size: tuple[int, int]) -> None:
     rule = ResizeRule("crop", (size[0], size[0]), interpolation, size[1])
     image = photograph(name)
     assert apart(pixels_of(encoded(image, "PNG"), rule), reference_crop(image, rule)).max() <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     width=st.integers(1, 700),
     height=st.integers(1, 700),
@@ -163,7 +163,7 @@ def test_png_may_say_its_orientation_after_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-@pytest.mark.parametrize("enlarged", [1, 2, 4, 8])
+@pytest.mark.parametrize("enlarged", [1, 2, 4])
 def test_a_turned_jpeg_gives_the_upright_one_s_pixels_also_when_decoded_small(orientation: int, enlarged: int) -> None:
     rule = ResizeRule("crop", (56, 56), "bilinear", 64)
     size = (153 * enlarged + 3, 131 * enlarged + 1)  # no multiple of 8: the decoder rounds up
@@ -308,7 +308,7 @@ def test_a_12_megapixel_jpeg_decoded_small_is_the_full_one_within_tolerance(opti
 )
 def test_a_truncated_picture_is_a_bad_image_wherever_it_ends(format: str, options: dict[str, Any]) -> None:
     data = encoded(photograph().resize((90, 60)), format, **options)
-    for length in range(1, len(data) - 20, max(1, len(data) // 40)):
+    for length in range(1, len(data) - 20, max(1, len(data) // 20)):
         with pytest.raises((BadImage, UnsupportedMedia)):
             pixels_of(data[:length], SQUASH)
 
@@ -390,7 +390,7 @@ def test_a_spot_seen_by_the_model_lies_where_it_was_in_the_picture(
     rule: ResizeRule, orientation: int, shrink: int
 ) -> None:
     """Not algebra against itself: the spot is found in the pixels."""
-    width, height = (420 * shrink, 380 * shrink) if shrink == 1 else (420 * 6, 380 * 6)
+    width, height = (420 * shrink, 380 * shrink) if shrink == 1 else (420 * 4, 380 * 4)
     left, top, side = round(width * 0.4), round(height * 0.55), round(width * 0.1)
     upright = Image.new("RGB", (width, height), (0, 0, 255))
     upright.paste((255, 255, 0), (left, top, left + side, top + side))

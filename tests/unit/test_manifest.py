@@ -21,6 +21,8 @@ from service.manifest import (
     Profile,
     ResizeMode,
     ResizeRule,
+    SegmentKind,
+    Task,
     TensorSpec,
     Weights,
     card_from_config,
@@ -35,6 +37,8 @@ text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 line = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n"), min_size=1, max_size=20)
 name = st.from_regex(r"[a-z0-9_]{1,20}", fullmatch=True)
 number = st.floats(0, 1e6, allow_nan=False)
+percent = st.floats(0, 100, allow_nan=False)
+TASKS: list[Task] = ["classify", "detect"]
 
 
 @st.composite
@@ -48,15 +52,20 @@ def resize_rules(draw: st.DrawFn) -> ResizeRule:
 @st.composite
 def cards(draw: st.DrawFn) -> ModelCard:
     trained = draw(st.booleans())
+    task = draw(st.sampled_from(["classify", "detect", "segment"]))
     own = draw(st.lists(line, max_size=4))
-    accuracy = Accuracy(draw(number), draw(text), draw(text), draw(text)) if trained and draw(st.booleans()) else None
+    accuracy = (
+        Accuracy(draw(st.floats(0, 100)), draw(text), draw(text), draw(text))
+        if trained and draw(st.booleans())
+        else None
+    )
     pairs = draw(st.lists(st.tuples(st.integers(1, 64), number), max_size=3))
     profile = Profile(draw(text), draw(number), draw(number), tuple(pairs)) if draw(st.booleans()) else None
     verified = draw(st.dictionaries(name, text, max_size=3))
     return ModelCard(
         name=draw(name),
         variant_of=draw(name),
-        task=draw(st.sampled_from(["classify", "detect", "segment"])),
+        task=task,
         family=draw(text),
         precision=draw(st.sampled_from(["fp32", "fp16", "int8"])),
         backend=draw(st.sampled_from(["onnxruntime", "tensorrt"])),
@@ -77,6 +86,7 @@ def cards(draw: st.DrawFn) -> ModelCard:
         verification=tuple(sorted(verified.items())),
         profile=profile,
         recipe=draw(text),
+        segment_kind=draw(st.sampled_from(get_args(SegmentKind))) if task == "segment" else None,
     )
 
 
@@ -121,6 +131,8 @@ def test_a_missing_parameter_is_named(key: str) -> None:
         ("params", "many"),
         ("resize_shorter_side_px", "12"),
         ("accuracy", "nan"),
+        ("accuracy", "100.5"),
+        ("segment_kind", "semantic"),
         ("accuracy", "high"),
         ("profile_alpha_ms", "-1.0"),
         ("profile_beta_ms", "inf"),
@@ -140,6 +152,24 @@ def test_a_value_that_makes_no_sense_is_an_invalid_entry(key: str, value: str) -
 @pytest.mark.parametrize("dims", [[], [32, 32], [3, 32, 32], [32, 32, 1], [-1, -1, 3], [0, 32, 3], [1, 32, 32, 3]])
 def test_an_input_that_is_no_picture_of_fixed_size_is_refused(dims: list[int]) -> None:
     config = full_config()
+    del config.input[0].dims[:]
+    config.input[0].dims.extend(dims)
+    with pytest.raises(InvalidEntry, match="input"):
+        card_from_config(config)
+
+
+def test_without_a_batch_axis_the_dims_are_the_whole_shape_as_triton_wants_them() -> None:
+    card = classifier(max_batch_size=0)
+    config = config_from_card(card)
+    assert list(config.input[0].dims) == [1, 32, 32, 3]
+    assert list(config.output[0].dims) == [1, 1000]
+    assert not config.HasField("dynamic_batching")
+    assert card_from_config(config) == card
+
+
+@pytest.mark.parametrize("dims", [[], [32, 32, 3], [2, 32, 32, 3], [-1, 32, 32, 3], [1, 32, 3]])
+def test_without_a_batch_axis_other_dims_are_refused(dims: list[int]) -> None:
+    config = config_from_card(classifier(max_batch_size=0))
     del config.input[0].dims[:]
     config.input[0].dims.extend(dims)
     with pytest.raises(InvalidEntry, match="input"):
@@ -183,6 +213,8 @@ def test_an_entry_without_config_names_itself(tmp_path: Path) -> None:
 CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"weights": Weights("untrained", "", "", "")}, "untrained weights carry no accuracy"),
     ({"label_set": "own"}, "label_names"),
+    ({"task": "segment"}, "segment_kind"),
+    ({"segment_kind": "semantic"}, "segment_kind"),
     ({"label_names": ("a",)}, "label_names"),
     ({"label_set": "own", "label_names": ("a", "")}, "empty"),
     ({"label_set": "own", "label_names": ("a\nb",)}, "line"),
@@ -204,8 +236,8 @@ def test_a_resize_rule_that_cannot_be_cannot_be_made(mode: Any, size_hw: tuple[i
         ResizeRule(mode, size_hw, "bilinear", shorter)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_an_accuracy_is_a_number(value: float) -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 100.1])
+def test_an_accuracy_is_percent(value: float) -> None:
     with pytest.raises(ValueError, match="accuracy"):
         Accuracy(value, "top-1", "imagenet-1k", "somewhere")
 
