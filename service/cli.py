@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 from typing import Annotated
 
 import typer
 import uvicorn
 
 from service.app import create_app
+from service.drain import Drain, DrainingServer
 from service.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help="Pictures in, labels out, within a latency budget.")
@@ -37,15 +40,21 @@ def serve(
     settings = Settings().model_copy(update=given)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     typer.echo(TRY_IT.format(host=settings.host, port=settings.port, engine=settings.engine))
-    uvicorn.run(
-        create_app(settings),
+    drain = Drain(create_app(settings))
+    config = uvicorn.Config(
+        drain,
         host=settings.host,
         port=settings.port,
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=math.ceil(settings.grace_s),
     )
+    server = DrainingServer(config, drain, settings.drain_s)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it by hand: no traceback
+        server.run()
+    if not server.started:
+        raise typer.Exit(1)
 
 
 def main() -> None:

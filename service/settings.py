@@ -48,6 +48,13 @@ class Settings(BaseSettings):
     )
     max_in_flight: int = Field(256, ge=1, description="Requests admitted at once; beyond it 503.")
 
+    drain_s: float = Field(
+        0.0, ge=0, le=300, description="After SIGTERM not ready, but still serving, so that load balancers look away."
+    )
+    grace_s: float = Field(
+        30.0, gt=0, le=600, description="After that, how long admitted requests have to be answered; then they fail."
+    )
+
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest body accepted.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture accepted, width × height.")
     max_side_px: int = Field(16_384, ge=1, description="Longest side accepted.")

@@ -63,6 +63,16 @@ class GatewayServer:
         # uvicorn finishes its work, then dies of the signal it was sent, as a shell expects.
         assert self._process.wait(40) in (0, -signal.SIGTERM), self.log()
 
+    def terminate(self) -> None:
+        """Sends SIGTERM and returns at once."""
+        assert self._process is not None
+        self._process.terminate()
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when the process has ended. Raises TimeoutExpired."""
+        assert self._process is not None
+        self._process.wait(timeout_s)
+
     def log(self) -> str:
         return self._log.read_text(errors="replace")[-4000:]
 
