@@ -49,7 +49,9 @@ async def test_what_waits_is_part_of_what_a_new_job_is_told_to_wait(tiny_reposit
     assert engine.load(deadline_s - 1).wait_s == pytest.approx(0.0, abs=0.1)
     release.set()
     await asyncio.gather(busy, *jobs)
-    assert engine.load(deadline_s + 1).wait_s == 0.0
+    async with asyncio.timeout(20):
+        while engine.load(deadline_s + 1).wait_s > 0:  # noqa: ASYNC110  the thread is done a moment after its answer
+            await asyncio.sleep(0.01)
     await engine.close()
 
 

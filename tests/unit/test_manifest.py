@@ -38,7 +38,7 @@ line = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n
 name = st.from_regex(r"[a-z0-9_]{1,20}", fullmatch=True)
 number = st.floats(0, 1e6, allow_nan=False)
 percent = st.floats(0, 100, allow_nan=False)
-TASKS: list[Task] = ["classify", "detect"]
+TASKS: list[Task] = ["classify", "detect", "segment"]
 
 
 @st.composite
@@ -52,13 +52,9 @@ def resize_rules(draw: st.DrawFn) -> ResizeRule:
 @st.composite
 def cards(draw: st.DrawFn) -> ModelCard:
     trained = draw(st.booleans())
-    task = draw(st.sampled_from(["classify", "detect", "segment"]))
+    task = draw(st.sampled_from(TASKS))
     own = draw(st.lists(line, max_size=4))
-    accuracy = (
-        Accuracy(draw(st.floats(0, 100)), draw(text), draw(text), draw(text))
-        if trained and draw(st.booleans())
-        else None
-    )
+    accuracy = Accuracy(draw(percent), draw(text), draw(text), draw(text)) if trained and draw(st.booleans()) else None
     pairs = draw(st.lists(st.tuples(st.integers(1, 64), number), max_size=3))
     profile = Profile(draw(text), draw(number), draw(number), tuple(pairs)) if draw(st.booleans()) else None
     verified = draw(st.dictionaries(name, text, max_size=3))
