@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from export.catalogue.row import HubWeights, Library, Network
 from export.errors import SourceUnreachable, WeightsError
 
 # The whole wait for a hub that does not answer, name resolution included.
 PROBE_TIMEOUT_S = 4.0
+# What every further hub gets once the first has used that up: with three libraries, 5 s in total.
+LEAST_PROBE_S = 0.4
 
 TIMM_FILE = "model.safetensors"
 
-_HOMES: dict[Library, str] = {"timm": "https://huggingface.co", "torchvision": "https://download.pytorch.org"}
+_HOMES: dict[Library, str] = {
+    "timm": "https://huggingface.co",
+    "torchvision": "https://download.pytorch.org",
+    "pytorchcv": "https://github.com",
+}
 
 
 def home(library: Library) -> str:
@@ -40,9 +48,16 @@ def _probe(url: str) -> str:
     outcome: list[str] = []
     # A resolver that hangs cannot be interrupted, only left behind: hence a thread, and a daemon.
     thread = threading.Thread(target=lambda: outcome.append(_ask(url)), daemon=True)
+    wait_s = max(LEAST_PROBE_S, PROBE_TIMEOUT_S - _waited_s[0])
+    started_s = time.monotonic()
     thread.start()
-    thread.join(PROBE_TIMEOUT_S)
-    return outcome[0] if outcome else f"no answer within {PROBE_TIMEOUT_S:g} s"
+    thread.join(wait_s)
+    _waited_s[0] += time.monotonic() - started_s
+    return outcome[0] if outcome else f"no answer within {wait_s:.1f} s"
+
+
+# Seconds this process has waited for hubs: the patience is shared, so that two dead hubs do not take twice as long.
+_waited_s = [0.0]
 
 
 def _ask(url: str) -> str:
@@ -72,10 +87,17 @@ def _seems_cached(network: Network, source: HubWeights) -> bool:
         home_folder = Path(os.environ.get("HF_HOME") or caches / "huggingface")
         folder = Path(os.environ.get("HF_HUB_CACHE") or home_folder / "hub")
         pattern = f"models--timm--{network.constructor}.{source.tag}"
+    elif source.library == "pytorchcv":
+        folder, pattern = _pytorchcv_folder(), f"{source.tag}-*.pth"
     else:
         folder = Path(os.environ.get("TORCH_HOME") or caches / "torch") / "hub" / "checkpoints"
         pattern = f"{network.constructor}[-_]*"
     return any(folder.glob(pattern))
+
+
+def _pytorchcv_folder() -> Path:
+    """pytorchcv's own cache; it knows no variable that moves it."""
+    return Path.home() / ".torch" / "models"
 
 
 def fetch(network: Network, source: HubWeights) -> Path:
@@ -84,7 +106,13 @@ def fetch(network: Network, source: HubWeights) -> Path:
     Raises SourceUnreachable if the hub does not answer, WeightsError if the library knows no such checkpoint.
     """
     try:
-        return _from_timm(network, source) if source.library == "timm" else _from_torchvision(network, source)
+        match source.library:
+            case "timm":
+                return _from_timm(network, source)
+            case "pytorchcv":
+                return _from_pytorchcv(source)
+            case _:
+                return _from_torchvision(network, source)
     except (KeyError, RuntimeError) as err:
         raise WeightsError(f"{source.library} has no usable {network.constructor} {source.tag}: {err}.") from err
     except OSError as err:
@@ -97,6 +125,8 @@ def _from_timm(network: Network, source: HubWeights) -> Path:
 
     published = timm.get_pretrained_cfg(f"{network.constructor}.{source.tag}", allow_unregistered=False)
     hub_id = published.hf_hub_id if published else None
+    if published is not None and hub_id is None and published.url:
+        return _from_address(published.url)
     if hub_id is None:
         raise KeyError("it is on no hub")
     known = huggingface_hub.try_to_load_from_cache(hub_id, TIMM_FILE)
@@ -104,6 +134,29 @@ def _from_timm(network: Network, source: HubWeights) -> Path:
         return Path(known)
     require("timm")
     return Path(huggingface_hub.hf_hub_download(hub_id, TIMM_FILE))
+
+
+def _from_address(url: str) -> Path:
+    """timm's older checkpoints lie at an address of their own, and in torch's cache once they are fetched."""
+    import torch
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        reason = _probe("https://" + (urlsplit(url).hostname or ""))
+        if reason:
+            raise SourceUnreachable(f"{urlsplit(url).hostname} cannot be reached ({reason}).")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), progress=False)
+    return path
+
+
+def _from_pytorchcv(source: HubWeights) -> Path:
+    """pytorchcv checks the sha1 that it publishes, of a file in its cache too."""
+    from pytorchcv.models.common.model_store import get_model_file
+
+    if not any(_pytorchcv_folder().glob(f"{source.tag}-*.pth")):
+        require("pytorchcv")
+    return Path(get_model_file(source.tag, str(_pytorchcv_folder())))
 
 
 def _from_torchvision(network: Network, source: HubWeights) -> Path:

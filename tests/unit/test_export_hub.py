@@ -59,6 +59,19 @@ def test_a_hub_that_hangs_is_given_up_within_5_s_and_asked_once(
     assert time.monotonic() - start_s < 5
 
 
+def test_two_hubs_that_hang_are_given_up_within_5_s_together(
+    silent_hub: str, empty_caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"{silent_hub}/timm")
+    monkeypatch.setitem(hub._HOMES, "torchvision", f"{silent_hub}/torchvision")
+    monkeypatch.setattr(hub, "_waited_s", [0.0])
+    start_s = time.monotonic()
+    for library in ("timm", "torchvision"):
+        with pytest.raises(SourceUnreachable):
+            hub.require(library)
+    assert time.monotonic() - start_s < 5
+
+
 def test_homes_are_where_the_libraries_download_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     url = get_model_weights("resnet50")["IMAGENET1K_V2"].url
