@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.ask import Ask
-from service.errors import BudgetUnsatisfiable, CapacityError, DeadlineExceeded, EngineUnavailable, RequestError
+from service.errors import (
+    AccuracyUnsatisfiable,
+    BudgetUnsatisfiable,
+    CapacityError,
+    DeadlineExceeded,
+    EngineUnavailable,
+    RequestError,
+)
 from service.metrics import Metrics
 from service.pipeline import Served
 
@@ -43,7 +50,7 @@ def observed(metrics: Metrics, task: str, ask: Ask) -> Iterator[Observation]:
     try:
         yield seen
     except RequestError as err:
-        seen.outcome = "infeasible" if isinstance(err, BudgetUnsatisfiable) else "invalid"
+        seen.outcome = "infeasible" if isinstance(err, (BudgetUnsatisfiable, AccuracyUnsatisfiable)) else "invalid"
         raise
     except (CapacityError, EngineUnavailable):
         seen.outcome = "shed"

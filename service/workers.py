@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
 import math
 import threading
 import time
@@ -21,6 +22,8 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
+
+log = logging.getLogger(__name__)
 
 # Two runs are merged if together they take at most this part of what they take apart: on one thread a batch of a
 # convolutional network often takes as long as its pictures one by one, and then only makes the first of them wait.
@@ -257,8 +260,16 @@ class Workers:
             if not head.keep_late and time.monotonic() + head.cost_s > head.deadline_s:
                 hopeless.append(head)
                 continue
-            return self._merge(head), hopeless
+            return self._company_of(head), hopeless
         return [], hopeless
+
+    def _company_of(self, head: _Entry) -> list[_Entry]:
+        """`head` with whom it may run; alone if its lane cannot even say how long it takes."""
+        try:
+            return self._merge(head)
+        except Exception:
+            log.exception("%s cannot say how long it takes. This is a bug.", head.lane.name)
+            return [head]
 
     def _merge(self, head: _Entry) -> list[_Entry]:
         """`head` and those of its lane that may ride along.

@@ -215,6 +215,16 @@ async def test_work_that_gains_nothing_from_company_runs_alone(one: Workers) -> 
     assert await merged_runs(one, lane, recorder, [1] * 4, [None] * 4) == [[0], [1], [2], [3]]
 
 
+async def test_a_lane_that_cannot_tell_its_time_still_runs(one: Workers, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(rows: int) -> float:
+        raise ZeroDivisionError("on purpose")
+
+    recorder = Recorder()
+    lane: Lane[int, int] = Lane("lane", recorder.run, max_rows=100, expected_s=broken)
+    assert await merged_runs(one, lane, recorder, [1] * 3, [None] * 3) == [[0], [1], [2]]
+    assert "This is a bug" in caplog.text
+
+
 async def test_merging_makes_nobody_else_late(one: Workers) -> None:
     gate, recorder = Gate(), Recorder()
     merging: Lane[int, int] = Lane("merging", recorder.run, max_rows=9, expected_s=lambda rows: 8.0 + rows * 6.0)
@@ -242,7 +252,7 @@ async def test_an_idle_thread_gets_its_share_before_runs_grow() -> None:
     lane: Lane[int, int] = Lane("lane", meet, max_rows=8)
     await asyncio.gather(*[workers.run(Lane("start", meet), -1) for _ in range(2)])
     async with asyncio.timeout(HANG_S):
-        while workers.idle < 2:
+        while workers.idle < 2:  # noqa: ASYNC110  (threads have no asyncio.Event to set)
             await asyncio.sleep(0.01)
         done = await asyncio.gather(workers.run(lane, 0), workers.run(lane, 1))
     assert [each.batch_rows for each in done] == [1, 1]
