@@ -30,9 +30,9 @@ from export.starter.train_instance import train_instance
 from export.starter.train_segment import SegmentCost, train_segment
 
 SCHEDULES = {
-    "detect": Schedule(epochs=9),
-    "segment": Schedule(epochs=10),
-    "instance": Schedule(epochs=4, rate=3e-3),
+    "detect": Schedule(epochs=5),
+    "segment": Schedule(epochs=6, thaw=3, tail_rate=0.2),
+    "instance": Schedule(epochs=2, rate=3e-3),
 }
 MASK_WIDTH = 48
 
@@ -57,9 +57,10 @@ def train(task: str, folder: Path, schedule: Schedule, heads: Path) -> None:
         scenes = train_segment(folder, segment, schedule, SegmentCost())
         write_head(scenes, heads / f"{SEGMENT}.safetensors", asdict(segment))
     else:
-        detector = detect_module(heads=heads).head
+        # only to report on: the masks are learned from true boxes
+        detector = detect_module(heads=heads).head if (heads / f"{DETECT}.safetensors").exists() else None
         head = train_instance(folder, detector, MASK_WIDTH, schedule)
-        config: dict[str, object] = {"neck_width": DetectConfig().width, "width": MASK_WIDTH}
+        config: dict[str, object] = {"width": MASK_WIDTH}
         write_head(head, heads / f"{INSTANCE}.safetensors", config)
 
 

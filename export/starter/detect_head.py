@@ -16,17 +16,16 @@ class DetectConfig:
     """What a detection head is built from; `tail` is the first backbone stage it owns (4 = none)."""
 
     width: int = 96
-    tail: int = 3
+    tail: int = 4
     drop_path: float = 0.0
 
 
 @dataclass(frozen=True)
 class Dense:
-    """One prediction per point: logits (N, P), boxes (N, P, 4) xyxy in px of the canvas, neck maps."""
+    """One prediction per point: logits (N, P), boxes (N, P, 4) xyxy in px of the canvas."""
 
     logits: Tensor
     boxes: Tensor
-    neck: list[Tensor]
 
 
 class DetectHead(nn.Module):
@@ -64,7 +63,7 @@ class DetectHead(nn.Module):
                 boxed = layer(boxed, level)
             logits.append(self.score(scored).flatten(1))  # (N, hw)
             boxes.append(self._decode(self.box(boxed), LEVEL_STRIDES[level]))
-        return Dense(torch.cat(logits, 1), torch.cat(boxes, 1), neck)
+        return Dense(torch.cat(logits, 1), torch.cat(boxes, 1))
 
     def _neck(self, maps: list[Tensor]) -> list[Tensor]:
         sides = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]

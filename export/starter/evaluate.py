@@ -53,9 +53,11 @@ def people_precision(
 ) -> tuple[Precision, Precision]:
     """(box precision, mask precision) of a whole model; masks are 0 when it has none."""
     truths, boxes, masks = [], [], []
+    sizes: dict[int, dict[str, int]] = {}
     for number, picture in enumerate(pictures, start=1):
         truths += _truths(picture, number)
         image = picture.read_image()
+        sizes[number] = {"height": image.shape[0], "width": image.shape[1]}
         canvas, scale, offset = letterbox(image, size_hw)
         with torch.inference_mode():
             outputs = model(torch.from_numpy(canvas[None]))
@@ -71,7 +73,7 @@ def people_precision(
                 pasted = np.asfortranarray(paste_mask(mask, edge, (image.shape[0], image.shape[1])))
                 place = {"image_id": number, "category_id": 1, "score": score}
                 masks.append(place | {"segmentation": rle.encode(pasted)})
-    return _precision(truths, boxes, "bbox"), _precision(truths, masks, "segm")
+    return _precision(sizes, truths, boxes, "bbox"), _precision(sizes, truths, masks, "segm")
 
 
 def paste_mask(mask: Tensor, box: list[float], image_hw: tuple[int, int]) -> Pixels:
@@ -104,14 +106,17 @@ def _truths(picture: PeoplePicture, number: int) -> list[dict[str, object]]:
     return truths
 
 
-def _precision(truths: list[dict[str, object]], found: list[dict[str, object]], kind: str) -> Precision:
+def _precision(
+    sizes: dict[int, dict[str, int]], truths: list[dict[str, object]], found: list[dict[str, object]], kind: str
+) -> Precision:
     if not found:
         return Precision(0.0, 0.0, 0.0)
+    # every picture counts, also one with nobody in it; pycocotools wants the sizes for masks
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         labelled = COCO()
         labelled.dataset = {
             "info": {},
-            "images": [{"id": i} for i in sorted({t["image_id"] for t in truths})],  # type: ignore[type-var]
+            "images": [{"id": number} | size for number, size in sizes.items()],
             "categories": [{"id": 1, "name": "person"}],
             "annotations": [t | {"id": i} for i, t in enumerate(truths, start=1)],
         }
@@ -138,7 +143,7 @@ def scene_overlap(
     confusion = np.zeros((VOID, VOID), np.int64)
     for picture in pictures:
         image = Image.fromarray(picture.read_image())
-        resized = np.asarray(image.resize((size_hw[1], size_hw[0]), Image.Resampling.BILINEAR))
+        resized = np.array(image.resize((size_hw[1], size_hw[0]), Image.Resampling.BILINEAR))
         with torch.inference_mode():
             class_map = model(torch.from_numpy(resized[None]))[0].numpy()
         predicted = np.asarray(Image.fromarray(class_map).resize(image.size, Image.Resampling.NEAREST))

@@ -28,6 +28,10 @@ class Views:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, levels: int) -> "Views":
+        """The same views with fewer levels."""
+        return Views(self.levels[:levels], self.labels)
+
     def take(self, rows: npt.NDArray[np.int64]) -> tuple[list[Tensor], Pixels]:
         """(levels as float32 tensors, labels) of some rows."""
         return [

@@ -26,7 +26,7 @@ DETECT, SEGMENT, INSTANCE = (
     "masks_efficientnet_lite0",
 )
 PEOPLE_SIZES_HW = ((256, 256), (384, 384), (512, 512))
-SCENE_SIZES_HW = ((192, 256), (288, 384), (384, 512))
+SCENE_SIZES_HW = ((192, 256), (384, 512), (480, 640))
 
 
 class PeopleBoxes(nn.Module):
@@ -75,7 +75,7 @@ class PeopleMasks(nn.Module):
         boxes, scores = self.boxes.select(dense)
         rows = torch.arange(boxes.shape[0], device=boxes.device, dtype=boxes.dtype)
         rois = torch.cat([rows[:, None, None].expand(-1, boxes.shape[1], 1), boxes], -1).reshape(-1, 5)
-        masks = self.masks(maps[0], dense.neck[0], rois).sigmoid()
+        masks = self.masks(maps, rois).sigmoid()
         masks = masks.reshape(-1, boxes.shape[1], MASK_SIDE, MASK_SIDE)  # (N, K, 28, 28)
         return boxes / self.boxes.scale, scores, torch.zeros_like(scores, dtype=torch.int32), masks
 

@@ -86,7 +86,7 @@ def letterbox(image: Pixels, canvas_hw: tuple[int, int]) -> tuple[Pixels, float,
     left, top = (canvas_hw[1] - size_wh[0]) // 2, (canvas_hw[0] - size_wh[1]) // 2
     canvas = Image.new("RGB", (canvas_hw[1], canvas_hw[0]), (GREY, GREY, GREY))
     canvas.paste(Image.fromarray(image).resize(size_wh, Image.Resampling.BILINEAR), (left, top))
-    return np.asarray(canvas), scale, (left, top)
+    return np.array(canvas), scale, (left, top)
 
 
 def boxes_of(people: Pixels) -> tuple[Pixels, np.ndarray[tuple[int, int], np.dtype[np.float32]]]:

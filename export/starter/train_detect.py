@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from export.starter.backbone import STRIDES
 from export.starter.detect_head import DetectConfig, DetectHead, all_points
 from export.starter.detect_loss import detection_loss, inside
 from export.starter.evaluate import box_quality
@@ -22,7 +23,7 @@ PASTE = 0.4  # the chance that a view gets a second view's person pasted in
 
 
 def people_views(folder: Path, levels: int) -> Views:
-    """Views of the training pictures: pictures in turn, every view of its own seed."""
+    """Views of the training pictures with their first maps: pictures in turn, every view of its own seed."""
     penn, _ = penn_fudan(folder)
     coco = coco_people(folder)
     pictures = penn * PENN_VIEWS + coco * COCO_VIEWS
@@ -38,7 +39,8 @@ def people_views(folder: Path, levels: int) -> Views:
         return view
 
     key = [repr(RECIPE), PENN_VIEWS, COCO_VIEWS, PASTE, [str(p.image.name) for p in pictures]]
-    return cache_views("people", key, len(pictures), CANVAS, levels, draw)
+    # all four maps, whoever asks: the detector and the mask head share one cache
+    return cache_views("people", key, len(pictures), CANVAS, len(STRIDES), draw).first(levels)
 
 
 def box_tables(labels: Pixels, smallest_px: float = 6.0) -> tuple[Tensor, Tensor, list[npt.NDArray[np.float32]]]:

@@ -1,4 +1,4 @@
-"""Trains the mask head on the people's masks, with the shipped detector as it is."""
+"""Trains the mask head on the people's masks; the detector only says how good the two are together."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torchvision.ops import roi_align
 from export.starter.detect_head import DetectHead
 from export.starter.evaluate import mask_quality
 from export.starter.fit import Schedule, fit, seed_everything
-from export.starter.mask_head import MASK_SIDE, MaskHead
+from export.starter.mask_head import MAPS, MASK_SIDE, MaskHead
 from export.starter.pictures import CROWD, penn_fudan
 from export.starter.placements import boxes_of
 from export.starter.train_detect import CANVAS, people_views
@@ -22,26 +22,23 @@ PER_BATCH = 64  # boxes
 JITTER = 0.08  # of the box's size: what a detector's box is off by
 
 
-def train_instance(folder: Path, detector: DetectHead, width: int, schedule: Schedule) -> MaskHead:
+def train_instance(folder: Path, detector: DetectHead | None, width: int, schedule: Schedule) -> MaskHead:
     """The trained mask head; prints the held-out quality on the way."""
     seed_everything(schedule.seed)
-    views = people_views(folder, detector.first)
+    views = people_views(folder, MAPS)
     rng = np.random.default_rng(schedule.seed)
     people = [_people_of(labels) for labels in views.labels]
     useful = np.flatnonzero([len(numbers) > 0 for numbers, _ in people])
-    detector.eval()
-    head = MaskHead(detector.width, width)
+    head = MaskHead(width)
     _, held_out = penn_fudan(folder)
 
     def loss_of(rows: npt.NDArray[np.int64]) -> Tensor:
         maps, labels = views.take(useful[rows])
-        with torch.no_grad():
-            neck = detector(maps).neck[0]
         rois, numbers = _draw_boxes([people[row] for row in useful[rows]], rng)
         mine = (torch.from_numpy(labels)[rois[:, 0].long()] == numbers[:, None, None]).float()  # (R, H, W)
         own = torch.cat([torch.arange(len(rois), dtype=torch.float32)[:, None], rois[:, 1:]], 1)
         target = roi_align(mine[:, None], own, MASK_SIDE, 1.0, sampling_ratio=2, aligned=True)[:, 0]
-        logits = head(maps[0], neck, rois)
+        logits = head(maps, rois)
         entropy = F.binary_cross_entropy_with_logits(logits, target)
         shown = logits.sigmoid()
         dice = 1 - (2 * (shown * target).sum((1, 2)) + 1) / ((shown + target).sum((1, 2)) + 1)
@@ -49,7 +46,8 @@ def train_instance(folder: Path, detector: DetectHead, width: int, schedule: Sch
         return cost
 
     def report(epoch: int, average: MaskHead) -> None:
-        print(f"  held out: {mask_quality(detector, average, held_out, CANVAS)}", flush=True)
+        if detector:
+            print(f"  held out: {mask_quality(detector, average, held_out, CANVAS)}", flush=True)
 
     return fit(head, len(useful), loss_of, schedule, report)
 

@@ -21,9 +21,12 @@ def test_only_points_inside_a_real_person_are_asked_for_it() -> None:
     scores = torch.full((1, len(points)), 0.5)
     target, owner = assign(scores, boxes, points, truths, torch.tensor([[True, False]]))
     asked = target[0] > 0
-    assert asked.any() and torch.allclose(target[0][asked], torch.ones(int(asked.sum())))
+    assert asked.any()
+    assert torch.allclose(target[0][asked], torch.ones(int(asked.sum())))
     assert (owner[0][asked] == 0).all()
-    assert (points[asked] > 8).all() and (points[asked, 0] < 40).all() and (points[asked, 1] < 56).all()
+    assert (points[asked] > 8).all()
+    assert (points[asked, 0] < 40).all()
+    assert (points[asked, 1] < 56).all()
 
 
 def test_a_right_answer_costs_less_than_a_wrong_one_and_crowds_cost_nothing() -> None:
