@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from service.ask import Ask
 from service.decision import Looked, refusal_error
 from service.errors import EngineFailed
 from service.execution import Inferred
+from service.findings import Segments
 from service.image_header import ImageHeader
 from service.label_sets import label_names
 from service.latency import Predictor
@@ -18,6 +21,7 @@ from service.schemas import (
     AccuracyInfo,
     Candidate,
     ClassifyAnswer,
+    DetectAnswer,
     EmbedAnswer,
     ImageSize,
     InputInfo,
@@ -27,6 +31,7 @@ from service.schemas import (
     ProfileInfo,
     RouteAnswer,
     Routing,
+    SegmentAnswer,
     WeightsInfo,
 )
 from service.tasks.classify import most_likely
@@ -45,13 +50,8 @@ def classify_answers(
     ]
     return [
         ClassifyAnswer(
-            id=identity,
-            model=model_ref(served.card),
-            image=image_size(picture),
             predictions=[LabelScore(label=p.label, class_id=p.class_id, score=p.score) for p in found],
-            routing=routing(served, ask),
-            timing_ms=timing_ms(picture, ask, read_ms),
-            warnings=warnings(served.card),
+            **_common(served, picture, ask, identity, read_ms),
         )
         for picture, found in zip(served.pictures, predictions, strict=True)
     ]
@@ -67,17 +67,49 @@ def embed_answers(served: Served, ask: Ask, identity: str, *, normalise: bool, r
         if normalise:
             embedding = embedding / max(float(np.linalg.norm(embedding)), 1e-12)
         answers.append(
-            EmbedAnswer(
-                id=identity,
-                model=model_ref(served.card),
-                image=image_size(picture),
-                embedding=embedding.tolist(),
-                routing=routing(served, ask),
-                timing_ms=timing_ms(picture, ask, read_ms),
-                warnings=warnings(served.card),
+            EmbedAnswer(embedding=embedding.tolist(), **_common(served, picture, ask, identity, read_ms)),
+        )
+    return answers
+
+
+def detect_answers(served: Served, ask: Ask, identity: str, read_ms: float) -> list[DetectAnswer]:
+    """One answer a picture, in order; of a picture that was drawn on, without predictions."""
+    return [
+        DetectAnswer(
+            predictions=picture.result if isinstance(picture.result, list) else [],
+            **_common(served, picture, ask, identity, read_ms),
+        )
+        for picture in served.pictures
+    ]
+
+
+def segment_answers(served: Served, ask: Ask, identity: str, read_ms: float) -> list[SegmentAnswer]:
+    """One answer a picture, in order; of a picture that was drawn on, without predictions."""
+    answers = []
+    for picture in served.pictures:
+        found = picture.result if isinstance(picture.result, Segments) else Segments([])
+        answers.append(
+            SegmentAnswer(
+                kind=ask.kind or "semantic",
+                predictions=found.predictions,
+                class_map=found.class_map,
+                segment_map=found.segment_map,
+                **_common(served, picture, ask, identity, read_ms),
             )
         )
     return answers
+
+
+def _common(served: Served, picture: Inferred, ask: Ask, identity: str, read_ms: float) -> dict[str, Any]:
+    """The fields of every `Answer`."""
+    return {
+        "id": identity,
+        "model": model_ref(served.card),
+        "image": image_size(picture),
+        "routing": routing(served, ask),
+        "timing_ms": timing_ms(picture, ask, read_ms),
+        "warnings": warnings(served.card),
+    }
 
 
 def model_ref(card: ModelCard) -> ModelRef:
@@ -179,6 +211,7 @@ def model_info(card: ModelCard, predictor: Predictor) -> ModelInfo:
         version=VERSION,
         variant_of=card.variant_of,
         task=card.task,
+        segment_kind=card.segment_kind,
         family=card.family,
         precision=card.precision,
         backend=card.backend,

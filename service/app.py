@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import problems
+from service import problems, routes, routes_locate
 from service.decision import Chooser
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
@@ -23,7 +23,6 @@ from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.probes import Probes
 from service.request_id import Arrival
-from service.routes import router
 from service.settings import Settings
 from service.workers import Workers
 
@@ -54,7 +53,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
 
     app = FastAPI(title="vision-gateway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     app.state.gateway = gateway
-    app.include_router(router)
+    app.include_router(routes.router)
+    app.include_router(routes_locate.router)
     problems.install(app)
     app.add_middleware(Arrival)
     return app

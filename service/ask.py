@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from service.manifest import Task
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bodies import Picture
+from service.image_header import ImageHeader
+from service.images import Geometry
+from service.latency import Post
+from service.manifest import ModelCard, SegmentKind, Task
 from service.settings import Tier
 
 TierLabel = Tier | Literal["custom", "none"]
 Strategy = Literal["single", "cascade"]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One picture's raw outputs, (…) without the batch axis, and all it takes to make a result of them."""
+
+    card: ModelCard
+    arrays: Mapping[str, NDArray[np.generic]]
+    geometry: Geometry
+    picture: Picture
+    header: ImageHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What is left to do once the model has answered, on a worker; `post` says what kind of work, for the predictor."""
+
+    post: Post
+    run: Callable[[Raw], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +55,12 @@ class Ask:
     keep_late: bool = False
     priority: int = 2
     strategy: Strategy = "single"
+    kind: SegmentKind | None = None
+    finish: Finish | None = None
+
+    @property
+    def post(self) -> Post:
+        return self.finish.post if self.finish else "nothing"
 
     @property
     def deadline_s(self) -> float:

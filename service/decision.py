@@ -11,7 +11,7 @@ from service.errors import AccuracyUnsatisfiable, BudgetUnsatisfiable, DeadlineI
 from service.fleet import Fleet
 from service.image_header import ImageHeader
 from service.latency import Estimates, Predictor, Variants
-from service.manifest import ModelCard, Task
+from service.manifest import ModelCard, SegmentKind, Task
 from service.metrics import Metrics
 from service.routing import Choice, Demand, Refusal, Steadiness, admit_pinned, choose
 
@@ -48,7 +48,7 @@ class Chooser:
         self._fleet = fleet
         self._predictor = predictor
         self._metrics = metrics
-        self._steadiness: dict[tuple[Task, TierLabel], Steadiness] = {}
+        self._steadiness: dict[tuple[Task, SegmentKind | None, TierLabel], Steadiness] = {}
 
     def decide(self, headers: list[ImageHeader], ask: Ask) -> Decision:
         """The variant that will answer. Raises the refusal as the error it is, and whatever the fleet lacks."""
@@ -69,10 +69,10 @@ class Chooser:
         # Only a tier without further wishes is common enough to have a last choice worth holding on to.
         if ask.tier == "custom" or ask.model is not None or ask.min_accuracy is not None:
             return Steadiness()
-        return self._steadiness.setdefault((ask.task, ask.tier), Steadiness())
+        return self._steadiness.setdefault((ask.task, ask.kind, ask.tier), Steadiness())
 
     def _look(self, headers: list[ImageHeader], ask: Ask, steadiness: Steadiness) -> Looked:
-        variants = self._fleet.pinned(ask.model, ask.task) if ask.model else self._fleet.routable(ask.task)
+        variants = self._fleet.candidates(ask.model, ask.task, ask.kind)
         load = self._engine.load(ask.deadline_s)
         estimates = self._predictor.estimate(
             variants,
@@ -80,6 +80,7 @@ class Chooser:
             spent_ms=ask.spent_ms(),
             wait_ms=load.wait_s * 1e3,
             wait_ms_by_model={name: wait_s * 1e3 for name, wait_s in load.wait_s_by_model.items()},
+            post=ask.post,
         )
         if ask.model and len(variants.cards) == 1:
             return variants, estimates, admit_pinned(estimates, 0, demand_of(ask))

@@ -7,14 +7,16 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.ask import Ask
+from service.ask import Ask, Finish, Raw
 from service.bodies import Picture
 from service.engines.protocol import Engine, Job, Pixels
+from service.errors import DeadlineExceeded
 from service.image_header import ImageHeader, SizeLimits, read_header
 from service.images import Geometry, to_model_pixels
 from service.latency import Predictor
@@ -25,12 +27,16 @@ from service.workers import Lane, Workers
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """One picture's raw outputs, (…) without the batch axis, the model they are of, and the way to image pixels."""
+    """One picture's raw outputs, (…) without the batch axis, the model they are of, and the way to image pixels.
+
+    result  what the request's own `finish` made of them, if it has one
+    """
 
     card: ModelCard
     arrays: dict[str, NDArray[np.generic]]
     geometry: Geometry
     timing_ms: dict[str, float]
+    result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,12 @@ def _decode(items: list[_DecodeItem]) -> list[tuple[Pixels, Geometry]]:
     return [to_model_pixels(i.picture.data, i.header, i.rule, field=i.picture.field) for i in items]
 
 
+def _finish(items: list[tuple[Finish, Raw]]) -> list[Any]:
+    return [finish.run(raw) for finish, raw in items]
+
+
 class Execution:
-    """Two thread hops a picture, both in the order of deadlines."""
+    """Two thread hops a picture, three where something is left to do after the model; all in the order of deadlines."""
 
     def __init__(self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics) -> None:
         self._engine = engine
@@ -53,6 +63,7 @@ class Execution:
         self._predictor = predictor
         self._metrics = metrics
         self._decode_lane: Lane[_DecodeItem, tuple[Pixels, Geometry]] = Lane("decode", _decode)
+        self._finish_lane: Lane[tuple[Finish, Raw], Any] = Lane("finish", _finish)
 
     def announce(self, card: ModelCard, ask: Ask) -> Callable[[], None]:
         """Tells the engine of a job to come, so that the next choice sees it; the answer takes it back."""
@@ -88,7 +99,29 @@ class Execution:
             "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
             "infer": outputs.infer_ms,
         }
-        return Inferred(card, {name: array[0] for name, array in outputs.arrays.items()}, geometry, timing_ms)
+        arrays = {name: array[0] for name, array in outputs.arrays.items()}
+        result = None
+        if ask.finish is not None:
+            result, waited_ms = await self._finish(ask.finish, Raw(card, arrays, geometry, picture, header), ask)
+            timing_ms["queue"] += waited_ms
+        return Inferred(card, arrays, geometry, timing_ms, result)
+
+    async def _finish(self, finish: Finish, raw: Raw, ask: Ask) -> tuple[Any, float]:
+        """What `finish` makes of the outputs, and the milliseconds it waited for a worker. Raises DeadlineExceeded."""
+        remaining_s = None if ask.keep_late else ask.deadline_s - time.monotonic()
+        try:
+            async with asyncio.timeout(remaining_s):
+                done = await self._workers.run(
+                    self._finish_lane,
+                    (finish, raw),
+                    cost_s=self._predictor.post_ms(raw.header, finish.post) / 1e3,
+                    deadline_s=ask.deadline_s,
+                    keep_late=ask.keep_late,
+                )
+        except TimeoutError:
+            raise DeadlineExceeded("the model answered, but its answer was not made ready in time") from None
+        self._predictor.observe_post(raw.header, finish.post, done.run_s * 1e3)
+        return done.result, done.queue_s * 1e3
 
     async def warm(self, limits: SizeLimits) -> None:
         """Starts every worker and decodes a dot of each format, so that no request pays for Pillow's imports."""

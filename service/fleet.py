@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from service.engines.protocol import Engine
 from service.errors import (
@@ -22,7 +23,7 @@ from service.errors import (
 )
 from service.label_sets import label_names
 from service.latency import Variants
-from service.manifest import ModelCard, Task
+from service.manifest import ModelCard, SegmentKind, Task, contract_outputs
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Fleet:
         self._poll_interval_s = poll_interval_s
         self._seen: list[ModelCard] = []
         self._cards: dict[str, ModelCard] = {}
-        self._groups: dict[Task, Variants] = {}
+        self._groups: dict[tuple[Task, SegmentKind | None], Variants] = {}
         self._named: dict[str, Variants] = {}
         self._reachable = False
         self._watch: asyncio.Task[None] | None = None
@@ -82,15 +83,19 @@ class Fleet:
             raise self._missing(name)
         return card
 
-    def routable(self, task: Task) -> Variants:
-        """The trained models of a task that share a label set, to choose from. Raises NotReady if there is none."""
+    def candidates(self, name: str | None, task: Task, kind: SegmentKind | None = None) -> Variants:
+        """What there is to choose from: `pinned` if the client named a model, else `routable`."""
+        return self.pinned(name, task, kind) if name else self.routable(task, kind)
+
+    def routable(self, task: Task, kind: SegmentKind | None = None) -> Variants:
+        """The trained models of a task and kind that share a label set, to choose from. Raises NotReady if none is."""
         self.require_ready()
-        variants = self._groups.get(task)
+        variants = self._groups.get((task, kind))
         if variants is None:
-            raise NotReady(f"no model with trained weights is ready to {task}")
+            raise NotReady(f"no model with trained weights is ready to {task}" + (f" ({kind})" if kind else ""))
         return variants
 
-    def pinned(self, name: str, task: Task) -> Variants:
+    def pinned(self, name: str, task: Task, kind: SegmentKind | None = None) -> Variants:
         """The model named, or the variants of it (precisions, sizes) if `name` is what they are variants of.
 
         Raises UnknownModel, ModelNotExported, WrongTask, NotReady, EngineUnavailable.
@@ -101,6 +106,8 @@ class Fleet:
             raise self._missing(name)
         if variants.cards[0].task != task:
             raise WrongTask(f"{name} is there to {variants.cards[0].task}, not to {task}", field="model")
+        if kind is not None and variants.cards[0].segment_kind != kind:
+            raise WrongTask(f"{name} gives {variants.cards[0].segment_kind} segments, not {kind}", field="kind")
         return variants
 
     def engine_lost(self) -> None:
@@ -127,7 +134,7 @@ class Fleet:
         self._reachable = cards is not None
         if cards is not None and cards != self._seen:
             self._seen = cards
-            self._adopt([card for card in cards if _labelled(card)])
+            self._adopt([card for card in cards if _servable(card)])
         for name in self._cards:
             self._metrics.model_ready.labels(name).set(1.0 if self._reachable else 0.0)
 
@@ -160,25 +167,36 @@ def catalogue_names() -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _labelled(card: ModelCard) -> bool:
-    """Whether the model's classes have names; one that cannot be served must not keep the others from being."""
+def _servable(card: ModelCard) -> bool:
+    """Whether the model's classes have names, and its outputs are those of its task.
+
+    One that cannot be served must not keep the others from being.
+    """
     try:
         label_names(card)
+        missing = [name for name in contract_outputs(card.task, card.segment_kind) if card.output(name) is None]
+        if missing:
+            raise InvalidEntry(f"{card.name}: to {card.task} it needs the outputs {', '.join(missing)}")
     except InvalidEntry as err:
         log.error("refused: %s", err.detail)
         return False
     return True
 
 
-def _groups(cards: Iterable[ModelCard]) -> dict[Task, Variants]:
-    """Per task the trained, profiled models that share a label set; of several sets, the one with most classes."""
-    by_labels: dict[tuple[Task, tuple[str, ...]], list[ModelCard]] = {}
+def _groups(cards: Iterable[ModelCard]) -> dict[tuple[Task, SegmentKind | None], Variants]:
+    """Per task and kind the trained, profiled models that can stand in for one another.
+
+    They share a label set and the yardstick of their accuracy. Of several such groups, the one with most classes, then
+    with most models.
+    """
+    alike: dict[tuple[Any, ...], list[ModelCard]] = {}
     for card in cards:
         if card.weights.trained and card.accuracy is not None and card.profile is not None:
-            by_labels.setdefault((card.task, label_names(card)), []).append(card)
-    groups: dict[Task, Variants] = {}
-    for (task, _), members in sorted(by_labels.items(), key=lambda item: (len(item[0][1]), len(item[1]))):
-        groups[task] = Variants(members)
+            yardstick = (card.accuracy.metric, card.accuracy.dataset)
+            alike.setdefault((card.task, card.segment_kind, label_names(card), yardstick), []).append(card)
+    groups: dict[tuple[Task, SegmentKind | None], Variants] = {}
+    for (task, kind, *_), members in sorted(alike.items(), key=lambda item: (len(item[0][2]), len(item[1]))):
+        groups[task, kind] = Variants(members)
     return groups
 
 

@@ -52,11 +52,15 @@ class Geometry:
     def boxes_to_image_px(self, boxes_model_01: NDArray[np.floating]) -> NDArray[np.float64]:
         """(N, 4) xyxy in 0..1 of the model's input → (N, 4) xyxy in image pixels, clipped to the image."""
         height, width = self.image_hw
+        return self.place_boxes(boxes_model_01).clip(0.0, np.array([width, height] * 2, dtype=np.float64))
+
+    def place_boxes(self, boxes_model_01: NDArray[np.floating]) -> NDArray[np.float64]:
+        """`boxes_to_image_px` without clipping."""
         scale = np.array([self.scale_yx[1], self.scale_yx[0]] * 2)
         offset = np.array([self.offset_yx[1], self.offset_yx[0]] * 2)
         model = np.array([self.model_hw[1], self.model_hw[0]] * 2)
         boxes_image_px: NDArray[np.float64] = boxes_model_01.astype(np.float64) * model * scale + offset  # (N, 4)
-        return boxes_image_px.clip(0.0, np.array([width, height] * 2, dtype=np.float64))
+        return boxes_image_px
 
     def boxes_to_model_01(self, boxes_image_px: NDArray[np.floating]) -> NDArray[np.float64]:
         """The inverse of `boxes_to_image_px`, without clipping."""
@@ -75,22 +79,33 @@ def to_model_pixels(
     The first frame only; EXIF orientation applied; transparency laid over white; 16 bits scaled to 8.
     Raises BadImage if the picture cannot be decoded to its last row.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=[_PILLOW_FORMATS[header.format]]) as opened:
-            if opened.size != (header.width, header.height):
-                raise ValueError(f"its header says {header.width}×{header.height}, its data {opened.size}")
-            shrink = _draft(opened, header, rule)
-            opened.load()
-            orientation = _orientation(opened)
-            rgb = _to_rgb(opened)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as err:
-        raise BadImage(f"{field} cannot be decoded: {_reason(err)}", field=field) from err
+    rgb, shrink, orientation = _open(data, header, rule, field)
     true_size = (header.width / shrink, header.height / shrink)
     upright, box = _upright(rgb, true_size, orientation)
     image_hw = (header.height, header.width)
     if orientation in _SWAPS_SIDES:
         image_hw = (header.width, header.height)
     return _resize(upright, box, image_hw, rule)
+
+
+def to_upright(data: bytes, header: ImageHeader, *, field: str = "image") -> Image.Image:
+    """The picture in its own size, 8-bit RGB, upright. Raises BadImage as `to_model_pixels` does."""
+    rgb, _, orientation = _open(data, header, None, field)
+    return rgb if orientation == 1 else rgb.transpose(_TRANSPOSE[orientation])
+
+
+def _open(data: bytes, header: ImageHeader, rule: ResizeRule | None, field: str) -> tuple[Image.Image, int, int]:
+    """RGB as stored, how much smaller each side is (1 without a rule), and the EXIF orientation."""
+    try:
+        with Image.open(io.BytesIO(data), formats=[_PILLOW_FORMATS[header.format]]) as opened:
+            if opened.size != (header.width, header.height):
+                raise ValueError(f"its header says {header.width}×{header.height}, its data {opened.size}")
+            shrink = _draft(opened, header, rule) if rule is not None else 1
+            opened.load()
+            orientation = _orientation(opened)
+            return _to_rgb(opened), shrink, orientation
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as err:
+        raise BadImage(f"{field} cannot be decoded: {_reason(err)}", field=field) from err
 
 
 def _draft(opened: Image.Image, header: ImageHeader, rule: ResizeRule) -> int:

@@ -1,6 +1,6 @@
 """What a request would take now, on each model: numbers in, milliseconds out, the clock never read.
 
-    predicted = spent + margin · (wait + decode + run)
+    predicted = spent + margin · (wait + decode + run + post)
 
 `run` is the export profile α + β·rows, scaled by how this machine compares with the one that was profiled. `margin` is
 the part that is honest about uncertainty: a running 95 % quantile of observed / expected, moved a little by every
@@ -17,6 +17,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -33,6 +34,15 @@ _DECODE_FLOOR_MS = 0.4
 _ENTROPY_NS_PER_PX = {"jpeg": 1.5, "png": 11.0, "webp": 12.0}
 _TRANSFORM_NS_PER_PX = {"jpeg": 7.0, "png": 4.0, "webp": 5.0}
 _PROGRESSIVE_FACTOR = 2.0
+
+# What is done after the model: nothing worth counting; boxes; masks of things; a map of the whole picture; a PNG of it;
+# the picture drawn on and encoded again.
+Post = Literal["nothing", "boxes", "masks", "map", "png", "overlay"]
+_POST_FLOOR_MS: dict[Post, float] = {"nothing": 0.0, "boxes": 0.2, "masks": 1.0, "map": 0.5, "png": 0.5, "overlay": 3.0}
+_POST_NS_PER_PX: dict[Post, float] = {
+    **{"nothing": 0.0, "boxes": 0.0, "masks": 4.0, "map": 20.0},
+    **{"png": 15.0, "overlay": 60.0},
+}
 
 _NO_PROFILE = Profile("none", 0.0, 0.0, ())
 
@@ -126,8 +136,8 @@ class Estimates:
     """One row per variant, (V,) milliseconds from the request's headers on.
 
     p95_ms  holds for 95 % of such requests    p50_ms  typical       unloaded_ms  typical, were nobody else there
-    run_ms  the model's own runs    work_ms  decode and runs, processor time of all pictures together
-    expected_ms  wait + decode + run, before any margin
+    run_ms  the model's own runs    work_ms  decode, runs and what comes after, processor time of all pictures together
+    expected_ms  wait + decode + run + post, before any margin
     """
 
     p95_ms: Floats
@@ -146,6 +156,7 @@ class Predictor:
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
         self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.05, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
+        self._post = {post: TrackedQuantile(0.5, 1.0, step=0.05, first_step=0.5) for post in _POST_FLOOR_MS}
         self._run = _Column(0.5, 1.0, step=0.05, first_step=0.5)
         self._margin = _Column(QUANTILE, _FIRST_MARGIN, step=0.1, first_step=0.5)
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
@@ -155,6 +166,10 @@ class Predictor:
     def decode_ms(self, header: ImageHeader, rule: ResizeRule) -> float:
         """Time to decode and resize the picture for a model with that rule, on one core."""
         return _decode_prior_ms(header, rule) * self._decode[header.format].value
+
+    def post_ms(self, header: ImageHeader, post: Post) -> float:
+        """Time to make the answer of the model's outputs, on one core."""
+        return _post_prior_ms(header, post) * self._post[post].value
 
     def run_ms(self, card: ModelCard, rows: int) -> float:
         """Typical time of one run of `rows` pictures, on one core; 0.0 for a model that was never profiled."""
@@ -170,12 +185,14 @@ class Predictor:
         spent_ms: float,
         wait_ms: float,
         wait_ms_by_model: Mapping[str, float],
+        post: Post = "nothing",
     ) -> Estimates:
         """What the request with these pictures would take on each variant."""
         decode_by_rule = [sum(self.decode_ms(header, rule) for header in headers) for rule in variants.rules]
         decode_ms = np.array(decode_by_rule)[variants.rule]  # (V,)
         run_ms = (variants.alpha_ms + variants.beta_ms) * self._run.values(variants) * len(headers)
-        alone_ms = (decode_ms + run_ms) / min(self._workers, len(headers))
+        post_ms = sum(self.post_ms(header, post) for header in headers)
+        alone_ms = (decode_ms + run_ms + post_ms) / min(self._workers, len(headers))
         expected_ms = alone_ms + wait_ms
         if wait_ms_by_model:
             expected_ms = expected_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
@@ -184,7 +201,7 @@ class Predictor:
             p50_ms=expected_ms * self._typical.value + spent_ms,
             unloaded_ms=alone_ms * self._typical.value,
             run_ms=run_ms,
-            work_ms=decode_ms + run_ms,
+            work_ms=decode_ms + run_ms + post_ms,
             expected_ms=expected_ms,
             spent_ms=spent_ms,
             wait_ms=wait_ms,
@@ -192,6 +209,9 @@ class Predictor:
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
         self._decode[header.format].observe(took_ms / _decode_prior_ms(header, rule))
+
+    def observe_post(self, header: ImageHeader, post: Post, took_ms: float) -> None:
+        self._post[post].observe(took_ms / max(1e-3, _post_prior_ms(header, post)))
 
     def observe_run(self, card: ModelCard, rows: int, took_ms: float, now_s: float) -> None:
         """Tells how long one run of `rows` pictures took; `now_s` is the caller's clock."""
@@ -227,3 +247,7 @@ def _decode_prior_ms(header: ImageHeader, rule: ResizeRule) -> float:
     entropy_ns = _ENTROPY_NS_PER_PX[header.format] * (_PROGRESSIVE_FACTOR if header.progressive else 1.0)
     transform_ns = _TRANSFORM_NS_PER_PX[header.format] / jpeg_shrink(header, rule) ** 2
     return _DECODE_FLOOR_MS + header.pixels * (entropy_ns + transform_ns) * 1e-6
+
+
+def _post_prior_ms(header: ImageHeader, post: Post) -> float:
+    return _POST_FLOOR_MS[post] + header.pixels * _POST_NS_PER_PX[post] * 1e-6

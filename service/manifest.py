@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,6 +25,8 @@ Task = Literal["classify", "detect", "segment"]
 Precision = Literal["fp32", "fp16", "int8"]
 ResizeMode = Literal["crop", "squash", "letterbox"]
 Interpolation = Literal["bilinear", "bicubic"]
+# What a segmenter gives: a class for every pixel, a mask for every thing, or both in one map.
+SegmentKind = Literal["semantic", "instance", "panoptic"]
 
 INPUT_NAME = "image"
 CONFIG_FILE = "config.pbtxt"
@@ -69,9 +72,30 @@ class TensorSpec:
     dims: tuple[int, ...]
 
 
+def contract_outputs(task: Task, kind: SegmentKind | None = None) -> tuple[str, ...]:
+    """The graph outputs that a model of that task must have.
+
+    probabilities  FP32 (C,), sum 1
+    boxes          FP32 (K, 4) xyxy in 0..1 of the model's input    scores  FP32 (K,), 0: an empty slot
+    classes        INT32 (K,)
+    masks          FP32 (K, h, w) in 0..1, each over exactly its box
+    class_map      UINT8 (H, W)           segment_map  UINT8 (H, W), 0: no segment
+    """
+    if task == "classify":
+        return ("probabilities",)
+    if task == "detect":
+        return ("boxes", "scores", "classes")
+    if kind == "instance":
+        return ("boxes", "scores", "classes", "masks")
+    return ("class_map", "segment_map") if kind == "panoptic" else ("class_map",)
+
+
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """A published or measured quality. `value` in percent for top-1, 0..1 for AP and mIoU, as the metric is quoted."""
+    """A published or measured quality. `value` in percent whatever the metric: top-1, AP, mIoU.
+
+    One scale, because the router's band of 0.3 points and a client's `min_accuracy` are in percent.
+    """
 
     value: float
     metric: str
@@ -79,8 +103,8 @@ class Accuracy:
     source: str
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.value):
-            raise ValueError(f"accuracy is {self.value}")
+        if not 0.0 <= self.value <= 100.0:
+            raise ValueError(f"accuracy is {self.value}, must be percent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +137,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Everything the gateway knows of one variant (model × precision × input size)."""
+    """Everything the gateway knows of one variant (model × precision × input size).
+
+    max_batch_size  most pictures in one run; 0: the graph has no batch axis to grow, pictures go one by one
+    outputs         without the batch axis, whatever max_batch_size says
+    """
 
     name: str
     variant_of: str
@@ -137,8 +165,11 @@ class ModelCard:
     input_name: str = INPUT_NAME
     # Digest of the row, weights and exporter that made the entry: how `vision-export` knows that it is up to date.
     recipe: str = ""
+    segment_kind: SegmentKind | None = None
 
     def __post_init__(self) -> None:
+        if (self.task == "segment") != (self.segment_kind is not None):
+            raise ValueError(f"{self.name}: segment_kind goes with task segment, and only with it")
         if not self.weights.trained and self.accuracy is not None:
             raise ValueError(f"{self.name}: untrained weights carry no accuracy")
         if (self.label_set == "own") != bool(self.label_names):
@@ -195,9 +226,11 @@ def config_from_card(card: ModelCard) -> model_config_pb2.ModelConfig:
         max_batch_size=card.max_batch_size,
         default_model_filename=ONNX_FILE,
     )
-    config.input.add(name=card.input_name, data_type="TYPE_UINT8", dims=[*card.resize.size_hw, 3])
+    # Triton's rule: with max_batch_size 0 the dims are the whole shape, else they leave the batch axis out.
+    batch_axis = [] if card.max_batch_size > 0 else [1]
+    config.input.add(name=card.input_name, data_type="TYPE_UINT8", dims=[*batch_axis, *card.resize.size_hw, 3])
     for spec in card.outputs:
-        config.output.add(name=spec.name, data_type=f"TYPE_{spec.dtype}", dims=spec.dims)
+        config.output.add(name=spec.name, data_type=f"TYPE_{spec.dtype}", dims=[*batch_axis, *spec.dims])
     if card.max_batch_size > 0:
         _batch_with_deadlines(config)
     for key, value in _parameters(card).items():
@@ -239,6 +272,8 @@ def _parameters(card: ModelCard) -> dict[str, str]:
     }
     if resize.shorter_side_px is not None:
         out["resize_shorter_side_px"] = str(resize.shorter_side_px)
+    if card.segment_kind is not None:
+        out["segment_kind"] = card.segment_kind
     if card.label_names:
         out["label_names"] = "\n".join(card.label_names)
     if card.recipe:
@@ -280,7 +315,7 @@ def card_from_config(config: model_config_pb2.ModelConfig) -> ModelCard:
                 TensorSpec(
                     spec.name,
                     model_config_pb2.DataType.Name(spec.data_type).removeprefix("TYPE_"),
-                    tuple(spec.dims),
+                    _without_batch_axis(config, spec.name, spec.dims),
                 )
                 for spec in config.output
             ),
@@ -305,6 +340,9 @@ def card_from_config(config: model_config_pb2.ModelConfig) -> ModelCard:
             profile=_profile(parameters),
             input_name=config.input[0].name,
             recipe=parameters.get("recipe", ""),
+            segment_kind=_one_of("segment_kind", parameters["segment_kind"], get_args(SegmentKind))
+            if "segment_kind" in parameters
+            else None,
         )
     except KeyError as err:
         raise InvalidEntry(f"{config.name}: parameter {err} is missing from {CONFIG_FILE}") from err
@@ -312,10 +350,19 @@ def card_from_config(config: model_config_pb2.ModelConfig) -> ModelCard:
         raise InvalidEntry(f"{config.name}: {err}") from err
 
 
+def _without_batch_axis(config: model_config_pb2.ModelConfig, tensor: str, dims: Sequence[int]) -> tuple[int, ...]:
+    """The dims of one picture's tensor: with max_batch_size 0 they begin with the batch axis, which must be 1."""
+    if config.max_batch_size > 0:
+        return tuple(dims)
+    if not dims or dims[0] != 1:
+        raise ValueError(f"{tensor} is {list(dims)}; with max_batch_size 0 it must begin with a batch axis of 1")
+    return tuple(dims[1:])
+
+
 def _resize_rule(config: model_config_pb2.ModelConfig, parameters: dict[str, str]) -> ResizeRule:
     if len(config.input) != 1:
         raise ValueError(f"it must have one input, not {len(config.input)}")
-    dims = config.input[0].dims
+    dims = _without_batch_axis(config, "input " + config.input[0].name, config.input[0].dims)
     if len(dims) != 3 or dims[2] != 3:
         raise ValueError(f"input {config.input[0].name} must be H×W×3, not {list(dims)}")
     height, width = dims[0], dims[1]

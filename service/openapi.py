@@ -29,6 +29,14 @@ PICTURE_BODY: dict[str, Any] = {
     }
 }
 
+# What FastAPI adds to the JSON of a route that may answer with a picture instead.
+PICTURE_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "JSON; a picture if `overlay=true`, or if `Accept` is image/png and the answer is a map.",
+        "content": {"image/jpeg": _BINARY, "image/png": _BINARY},
+    }
+}
+
 _MEANINGS = {
     400: "The body is not what it says, or the picture cannot be decoded.",
     404: "No such model; or it is known but not exported, then with the command that exports it.",

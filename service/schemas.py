@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.ask import Strategy, TierLabel
 from service.cascade import Outcome
-from service.manifest import Interpolation, Precision, ResizeMode, Task
+from service.manifest import Interpolation, Precision, ResizeMode, SegmentKind, Task
 from service.routing import Reason
 from service.settings import Tier
 
 Milliseconds = Annotated[float, Field(ge=0, description="Milliseconds.")]
+
+
+MaskFormat = Literal["rle", "polygon", "png"]
 
 
 class Wire(BaseModel):
@@ -56,6 +59,41 @@ class EmbedQuery(RouteQuery):
     normalise: bool = Field(False, description="Scale each embedding to length 1, for cosine similarity.")
 
 
+class FindQuery(RouteQuery):
+    """What detect and segment have in common."""
+
+    score_threshold: float = Field(0.3, ge=0, le=1, description="Leave out things that are less sure than this.")
+    max_detections: int = Field(100, ge=1, le=1000, description="Return at most this many things, the surest.")
+    classes: str | None = Field(
+        None, min_length=1, max_length=4000, description="Only these classes, as names with commas: `person,dog`."
+    )
+    overlay: bool = Field(
+        False,
+        description="Answer with the picture itself, the result drawn on it: JPEG, or PNG if `Accept` asks for that.",
+    )
+
+
+class DetectQuery(FindQuery):
+    pass
+
+
+class SegmentQuery(FindQuery):
+    kind: SegmentKind | None = Field(
+        None,
+        description="A class for every pixel, a mask for every thing, or both. Left out: what the model named gives, "
+        "else `semantic`.",
+    )
+    mask_format: MaskFormat = Field(
+        "rle",
+        description="How masks travel. `png` with `Accept: image/png` brings the map itself instead of JSON.",
+    )
+
+
+class RouteTaskQuery(RouteQuery):
+    task: Task = Field("classify", description="What the model should do.")
+    kind: SegmentKind | None = Field(None, description="With `task=segment`: which kind; `semantic` if left out.")
+
+
 class ModelRef(Wire):
     """Which model answered. `weights: untrained` means random numbers: the predictions mean nothing."""
 
@@ -79,6 +117,48 @@ class LabelScore(Wire):
     label: str
     class_id: int
     score: float = Field(description="Probability, 0..1.")
+
+
+class Box(Wire):
+    """In pixels of the upright picture, from the outer edge of its first pixel: 0 ≤ xmin < xmax ≤ width."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+
+class LabelBox(Wire):
+    label: str
+    class_id: int
+    score: float = Field(description="0..1; how sure the model is.")
+    box: Box
+
+
+class Rle(Wire):
+    """COCO's compressed run lengths, as pycocotools decodes them: `pycocotools.mask.decode(rle)`."""
+
+    size: tuple[int, int] = Field(description="Height and width of the picture.")
+    counts: str
+
+
+class Segment(Wire):
+    """A thing with its mask, or all pixels of a class. One of `rle`, `polygons` and `png` is there, as asked for.
+
+    In an answer of `mask_format=png` that has a map, the pixels with the value `map_value` are the segment's.
+    """
+
+    label: str
+    class_id: int
+    score: float | None = Field(None, description="0..1; null where the model gives none for a segment.")
+    box: Box = Field(description="The detector's box of a thing; else the smallest one around the pixels.")
+    area_px: int
+    rle: Rle | None = None
+    polygons: list[list[float]] | None = Field(
+        None, description="Rings [x1, y1, x2, y2, …] within 1 px of the outline; holes are rings too: fill even-odd."
+    )
+    png: str | None = Field(None, description="Base64 of a black and white PNG of the picture's size.")
+    map_value: int | None = None
 
 
 class Routing(Wire):
@@ -116,6 +196,41 @@ class ClassifyAnswer(Answer):
 class EmbedAnswer(Answer):
     task: Literal["embed"] = "embed"
     embedding: list[float]
+
+
+class DetectAnswer(Answer):
+    task: Literal["detect"] = "detect"
+    predictions: list[LabelBox] = Field(description="Surest first; empty if nothing was found.")
+
+
+class SegmentAnswer(Answer):
+    task: Literal["segment"] = "segment"
+    kind: SegmentKind
+    predictions: list[Segment] = Field(
+        description="Things, surest first; or the classes that occur, largest first. Empty if nothing was found."
+    )
+    class_map: str | None = Field(
+        None,
+        description="mask_format=png, semantic and panoptic: base64 of a palette PNG of the picture's size whose pixel "
+        "values are class ids; 255 is what the model did not see.",
+    )
+    segment_map: str | None = Field(
+        None, description="mask_format=png, panoptic: the same with a number for every segment; 0 is none."
+    )
+
+
+class DetectAnswers(Wire):
+    """Several pictures in one request: one answer each, in their order."""
+
+    id: str
+    answers: list[DetectAnswer]
+
+
+class SegmentAnswers(Wire):
+    """Several pictures in one request: one answer each, in their order."""
+
+    id: str
+    answers: list[SegmentAnswer]
 
 
 class ClassifyAnswers(Wire):
@@ -191,6 +306,7 @@ class ModelInfo(Wire):
     version: str
     variant_of: str
     task: Task
+    segment_kind: SegmentKind | None
     family: str
     precision: Precision
     backend: str

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from service import errors, problems
 from service.errors import VisionError
 from service.metrics import Metrics
-from service.schemas import ClassifyQuery, EmbedQuery, RouteQuery
+from service.schemas import ClassifyQuery, DetectQuery, EmbedQuery, FindQuery, RouteQuery, RouteTaskQuery, SegmentQuery
 from service.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -45,15 +45,23 @@ def _labels(name: str) -> tuple[str, ...]:
 
 
 def parameters_table() -> str:
+    shown: set[str] = set()
+
     def rows(query: type[RouteQuery], where: str) -> Iterator[str]:
         for name, field in query.model_fields.items():
-            if query is RouteQuery or name not in RouteQuery.model_fields:
+            if name not in shown:
+                shown.add(name)
                 yield f"| `{name}` | {where} | {_values(field)} | {_default(field)} | {field.description} |"
 
+    for_all = [*rows(RouteQuery, "all")]
     lines = [
         *rows(ClassifyQuery, "classify"),
         *rows(EmbedQuery, "embed"),
-        *rows(RouteQuery, "all"),
+        *rows(FindQuery, "detect, segment"),
+        *rows(DetectQuery, "detect"),
+        *rows(SegmentQuery, "segment"),
+        *rows(RouteTaskQuery, "route"),
+        *for_all,
     ]
     return "\n".join(["| parameter | route | values | default | meaning |", "|---|---|---|---|---|", *lines])
 

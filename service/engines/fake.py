@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from service.engines import fake_vision
 from service.engines.protocol import Job, Load, Outputs, Pixels
 from service.errors import DeadlineExceeded, EngineFailed, EngineUnavailable, UnknownModel
 from service.manifest import ModelCard, TensorSpec
@@ -17,6 +18,8 @@ _DTYPES = {"FP32": np.float32, "INT32": np.int32, "UINT8": np.uint8}
 
 class FakeEngine:
     """Answers for `cards` with arrays of the right shape that depend on the mean of each picture.
+
+    Detectors and segmenters find what is bright red, green or blue (fake_vision).
 
     `available`, `failing` (model names), `delay_s`, `delay_s_by_model` and `wait_s` may be changed at any time.
     """
@@ -85,6 +88,9 @@ def _array(spec: TensorSpec, pixels: Pixels) -> np.ndarray[tuple[int, ...], np.d
         rows[:] = 0.1 / max(1, classes - 1)
         for row, level in zip(rows, levels, strict=True):
             row[int(level) % classes] = 0.9
+    elif spec.name in fake_vision.OUTPUTS:
+        for row, picture in zip(rows, pixels, strict=True):
+            fake_vision.fill(spec.name, row, picture)
     else:
         rows[:] = levels.reshape(-1, *[1] * len(spec.dims)).astype(rows.dtype)
     return rows

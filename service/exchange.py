@@ -1,0 +1,135 @@
+"""What every inference route does: query → Ask, body → pictures, hang-up → cancelled, result → response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.responses import Response
+
+from service.ask import Ask, Strategy
+from service.bodies import BodyLimits, Picture, read_pictures
+from service.errors import InvalidParameter
+from service.gateway import Gateway
+from service.manifest import SegmentKind, Task
+from service.pipeline import Served
+from service.request_id import received_s
+from service.schemas import RouteQuery, Wire
+from service.settings import Settings
+
+T = TypeVar("T")
+
+
+def ask_of(
+    request: Request,
+    settings: Settings,
+    query: RouteQuery,
+    task: Task,
+    outputs: tuple[str, ...],
+    strategy: Strategy = "single",
+) -> Ask:
+    """The query in the pipeline's terms. Raises InvalidParameter for two budgets, or one that is too long."""
+    budget_ms = query.latency_budget_ms
+    header = request.headers.get("x-latency-budget-ms")
+    if header is not None:
+        if budget_ms is not None:
+            raise InvalidParameter(
+                "the budget is given twice, in the query and in a header", field="X-Latency-Budget-Ms"
+            )
+        budget_ms = _positive_ms(header)
+    if budget_ms is not None and query.tier is not None:
+        raise InvalidParameter("give a tier or a budget, not both", field="tier")
+    if budget_ms is not None and budget_ms > settings.max_budget_ms:
+        limit = f"{settings.max_budget_ms:g} ms"
+        raise InvalidParameter(f"the budget is above {limit}", field="latency_budget_ms", limit=limit)
+    tier, allowed_ms = _tier(settings, query, budget_ms)
+    return Ask(
+        task=task,
+        outputs=outputs,
+        tier=tier,
+        budget_ms=allowed_ms,
+        received_s=received_s(request.scope),
+        model=query.model,
+        min_accuracy=query.min_accuracy,
+        degrade=query.on_infeasible == "degrade",
+        keep_late=query.late == "return",
+        priority=query.priority,
+        strategy=strategy,
+    )
+
+
+def kind_of(gateway: Gateway, model: str | None, kind: SegmentKind | None) -> SegmentKind:
+    """The kind asked for, else what the model named gives, else semantic. Raises what `Fleet.pinned` raises."""
+    named = gateway.fleet.pinned(model, "segment", kind).cards[0].segment_kind if model else None
+    return kind or named or "semantic"
+
+
+def _tier(settings: Settings, query: RouteQuery, budget_ms: float | None) -> tuple[Any, float]:
+    """The tier's label and its budget. A model named without a budget may take as long as any request may."""
+    if budget_ms is not None:
+        return "custom", budget_ms
+    if query.tier is not None:
+        return query.tier, settings.tier_budget_ms(query.tier)
+    if query.model is not None:
+        return "none", settings.max_budget_ms
+    return "standard", settings.tier_budget_ms("standard")
+
+
+def _positive_ms(text: str) -> float:
+    try:
+        budget_ms = float(text)
+    except ValueError:
+        budget_ms = 0.0
+    if not 0.0 < budget_ms < float("inf"):
+        raise InvalidParameter(
+            f"X-Latency-Budget-Ms is {text[:40]!r}, must be a number of milliseconds above 0",
+            field="X-Latency-Budget-Ms",
+            limit="above 0 ms",
+        )
+    return budget_ms
+
+
+async def read_body(request: Request, gateway: Gateway, ask: Ask) -> tuple[list[Picture], float]:
+    """The request's pictures, and how many milliseconds they took to arrive."""
+    settings = gateway.settings
+    before_ms = ask.spent_ms()
+    limits = BodyLimits(settings.max_body_bytes, settings.max_images, settings.body_timeout_s)
+    pictures = await read_pictures(request, limits)
+    return pictures, ask.spent_ms() - before_ms
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The work's result; if the client hangs up first, the work is cancelled before it costs anything more."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+        return await task
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def respond(document: Wire, served: Served, timing_ms: dict[str, float]) -> Response:
+    """The document as JSON, with which model it is of and where the time went."""
+    headers = _headers(served, timing_ms)
+    return Response(document.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def respond_pictured(data: bytes, media_type: str, served: Served, timing_ms: dict[str, float]) -> Response:
+    """A picture as the answer, with the same headers."""
+    return Response(data, media_type=media_type, headers=_headers(served, timing_ms))
+
+
+def _headers(served: Served, timing_ms: dict[str, float]) -> dict[str, str]:
+    server_timing = ", ".join(f"{name};dur={ms}" for name, ms in timing_ms.items())
+    return {"X-Model": served.card.name, "Server-Timing": server_timing}
