@@ -30,7 +30,11 @@ def ask_of(
     outputs: tuple[str, ...],
     strategy: Strategy = "single",
 ) -> Ask:
-    """The query in the pipeline's terms. Raises InvalidParameter for two budgets, or one that is too long."""
+    """The query in the pipeline's terms.
+
+    Raises InvalidParameter for a parameter given twice, for two budgets, or one that is too long.
+    """
+    _refuse_repeated(request)
     budget_ms = query.latency_budget_ms
     header = request.headers.get("x-latency-budget-ms")
     if header is not None:
@@ -58,6 +62,13 @@ def ask_of(
         priority=query.priority,
         strategy=strategy,
     )
+
+
+def _refuse_repeated(request: Request) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in request.query_params:
+        if names.count(name) > 1:
+            raise InvalidParameter(f"{name} is given {names.count(name)} times", field=name, limit="once")
 
 
 def kind_of(gateway: Gateway, model: str | None, kind: SegmentKind | None) -> SegmentKind:

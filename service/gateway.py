@@ -24,8 +24,12 @@ class Gateway:
     pipeline: Pipeline
 
 
-async def gateway_of(request: Request) -> Gateway:
+def gateway_of_app(request: Request) -> Gateway:
     """The gateway that `create_app` put together for this app."""
-    # async, though it awaits nothing: FastAPI would send a plain function to a thread, for every request.
     gateway: Gateway = request.app.state.gateway
     return gateway
+
+
+async def gateway_of(request: Request) -> Gateway:
+    """The same as a dependency: async, though it awaits nothing, for FastAPI sends plain functions to a thread."""
+    return gateway_of_app(request)

@@ -35,6 +35,12 @@ class Metrics:
             ("task", "tier", "outcome"),
             registry=registry,
         )
+        self.problems = Counter(
+            "vision_problems",
+            "Problem documents sent, whichever route and however early.",
+            ("status", "code"),
+            registry=registry,
+        )
         self.request_duration = Histogram(
             "vision_request_duration_seconds",
             "From the request's headers to its answer.",

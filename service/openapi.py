@@ -9,7 +9,16 @@ from service.schemas import Problem
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
+_BUDGET_HEADER = {
+    "name": "X-Latency-Budget-Ms",
+    "in": "header",
+    "required": False,
+    "description": "The latency budget in milliseconds, for clients that cannot change the query.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
+
 PICTURE_BODY: dict[str, Any] = {
+    "parameters": [_BUDGET_HEADER],
     "requestBody": {
         "required": True,
         "description": "One picture as it is, several as multipart files, or base64 in JSON.",
@@ -26,7 +35,7 @@ PICTURE_BODY: dict[str, Any] = {
             },
             "application/json": {"schema": Base64Body.model_json_schema()},
         },
-    }
+    },
 }
 
 # What FastAPI adds to the JSON of a route that may answer with a picture instead.

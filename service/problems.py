@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from service.errors import InvalidParameter, RequestError, VisionError
+from service.gateway import gateway_of_app
 from service.request_id import request_id
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def problem(request: Request, err: VisionError) -> JSONResponse:
         body["field"] = err.field
     if err.limit is not None:
         body["limit"] = err.limit
+    gateway_of_app(request).metrics.problems.labels(str(err.status), err.code).inc()
     headers = {}
     if err.retry_after_s is not None:
         body["retry_after_s"] = round(err.retry_after_s, 3)

@@ -126,7 +126,9 @@ async def list_models(gateway: Gate) -> ModelList:
 
 
 @router.get("/v1/models/{name}", operation_id="get_model", tags=["models"], responses=problems(404))
-async def get_model(gateway: Gate, name: Annotated[str, Path(max_length=200)]) -> ModelInfo:
+async def get_model(
+    gateway: Gate, name: Annotated[str, Path(max_length=200, description="As `GET /v1/models` lists it.")]
+) -> ModelInfo:
     """One model."""
     return model_info(gateway.fleet.card(name), gateway.predictor)
 

@@ -523,3 +523,13 @@ async def test_a_client_that_vanishes_in_its_body_harms_nobody(real_gateway_url:
         assert (await client.post(CLASSIFY, content=GOOD, headers=JPEG)).status_code == 200
         lines = (await client.get("/metrics")).text.splitlines()
     assert "vision_in_flight_requests 0.0" in lines
+
+
+@pytest.mark.parametrize(
+    "query", ["top_k=1&top_k=2", "latency_budget_ms=10&latency_budget_ms=1000", "tier=batch&tier=batch"]
+)
+async def test_a_parameter_given_twice_is_refused_and_named(fake_gateway: FakeGateway, query: str) -> None:
+    answer = await fake_gateway.client.post(f"/v1/classify?{query}", content=GOOD, headers=JPEG)
+    assert answer.status_code == 422
+    assert answer.json()["field"] == query.split("=")[0]
+    assert answer.json()["limit"] == "once"

@@ -123,3 +123,11 @@ async def test_two_gateways_in_one_process_do_not_mix(fake_gateway: FakeGateway)
     async with FakeGateways(Settings(workers=1), FakeEngine([classifier()])) as other:
         assert await other.metric('vision_requests_total{outcome="ok",task="classify",tier="batch"}') == 0.0
         assert await other.metric("vision_in_flight_requests") == 0.0
+
+
+async def test_every_problem_is_counted_even_what_no_route_saw(fake_gateway: FakeGateway) -> None:
+    await ask(fake_gateway, "/v1/classify?top_k=0", 422, times=2)
+    await ask(fake_gateway, "/nowhere", 404)
+    seen = await samples(fake_gateway)
+    assert seen["vision_problems_total", (("code", "invalid-parameter"), ("status", "422"))] == 2.0
+    assert seen["vision_problems_total", (("code", "not-found"), ("status", "404"))] == 1.0
