@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from service.image_header import ImageHeader
 from service.latency import Estimates, Predictor, Variants
 from service.manifest import ModelCard, SegmentKind, Task
 from service.metrics import Metrics
-from service.routing import Choice, Demand, Refusal, Steadiness, admit_pinned, choose
+from service.routing import Choice, Demand, Pressure, Refusal, Steadiness, admit_pinned, choose, fullness
 
 Looked = tuple[Variants, Estimates, Choice | Refusal]
 
@@ -48,12 +49,17 @@ class Chooser:
         self._fleet = fleet
         self._predictor = predictor
         self._metrics = metrics
+        self._pressure: dict[tuple[Task, SegmentKind | None, int], Pressure] = {}
         self._steadiness: dict[tuple[Task, SegmentKind | None, TierLabel], Steadiness] = {}
 
     def decide(self, headers: list[ImageHeader], ask: Ask) -> Decision:
         """The variant that will answer. Raises the refusal as the error it is, and whatever the fleet lacks."""
         started_s = time.perf_counter()
         variants, estimates, choice = self._look(headers, ask, self._steadiness_for(ask))
+        if ask.model is None:
+            refused = isinstance(choice, Refusal) and choice.kind == "deadline-infeasible"
+            full = fullness(estimates, demand_of(ask))
+            self._pressure_for(ask).told(full, time.monotonic(), refused=refused)
         self._metrics.decision_duration.observe(time.perf_counter() - started_s)
         if isinstance(choice, Refusal):
             raise refusal_error(choice, ask)
@@ -71,6 +77,11 @@ class Chooser:
             return Steadiness()
         return self._steadiness.setdefault((ask.task, ask.kind, ask.tier), Steadiness())
 
+    def _pressure_for(self, ask: Ask) -> Pressure:
+        # Work is done in the order of deadlines: those who wait about as long stand in each other's way.
+        octave = round(math.log2(ask.budget_ms)) if ask.budget_ms > 0 else 0
+        return self._pressure.setdefault((ask.task, ask.kind, octave), Pressure())
+
     def _look(self, headers: list[ImageHeader], ask: Ask, steadiness: Steadiness) -> Looked:
         variants = self._fleet.candidates(ask.model, ask.task, ask.kind)
         load = self._engine.load(ask.deadline_s)
@@ -84,7 +95,15 @@ class Chooser:
         )
         if ask.model and len(variants.cards) == 1:
             return variants, estimates, admit_pinned(estimates, 0, demand_of(ask))
-        choice = choose(variants, estimates, demand_of(ask), room_ms=load.room_s * 1e3, steadiness=steadiness)
+        demand = demand_of(ask)
+        choice = choose(
+            variants,
+            estimates,
+            demand,
+            room_ms=load.room_s * 1e3,
+            steadiness=steadiness,
+            pressure=self._pressure_for(ask).at(fullness(estimates, demand), time.monotonic()),
+        )
         return variants, estimates, choice
 
 
@@ -104,7 +123,7 @@ def refusal_error(refusal: Refusal, ask: Ask) -> VisionError:
     if refusal.kind == "accuracy-unsatisfiable":
         return AccuracyUnsatisfiable(f"no model reaches {ask.min_accuracy:g} %", field="min_accuracy")
     return DeadlineInfeasible(
-        f"the budget is {ask.budget_ms:g} ms; just now the fastest model would typically take {fastest}",
+        f"the budget is {ask.budget_ms:g} ms; just now the fastest model may take {fastest}",
         limit=f"about {fastest} now",
         retry_after_s=refusal.retry_after_s,
     )

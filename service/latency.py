@@ -1,11 +1,12 @@
 """What a request would take now, on each model: numbers in, milliseconds out, the clock never read.
 
-    predicted = spent + margin · (wait + decode + run + post)
+    predicted = spent + wait + margin · (decode + run + post)
 
 `run` is the export profile α + β·rows, scaled by how this machine compares with the one that was profiled. `margin` is
-the part that is honest about uncertainty: a running 95 % quantile of observed / expected, moved a little by every
-answer, up when the prediction was too short and down when it was not. Whatever the errors look like, the share of
-predictions that hold then tends to 95 %, as long as it keeps being told the truth.
+the part that is honest about uncertainty: moved a little by every answer, up when the prediction that was made was too
+short and down when it was not. Whatever the errors look like, the share of predictions that hold then tends to 95 %, as
+long as it keeps being told the truth. It is counted in the request's own work, not in its wait: a wait is the sum of
+many runs, whose errors mostly cancel, so a longer one is hardly less certain (docs/routing-benchmark.md).
 
 Source of the rule: online gradient descent on the pinball loss (quantile tracking), as in Angelopoulos, Candès,
 Tibshirani 2023, Conformal PID control for time series prediction, section 2.1; here on a logarithmic scale.
@@ -65,9 +66,13 @@ class TrackedQuantile:
         self._first_step = first_step
 
     def observe(self, number: float) -> None:
+        self.move(above=number > self.value)
+
+    def move(self, *, above: bool) -> None:
+        """One observation that was above the value, or was not; for who knows only that."""
         self._observations += 1
         step = max(self._step, self._first_step / math.sqrt(self._observations))
-        self.value *= math.exp(step * (self._quantile if number > self.value else self._quantile - 1.0))
+        self.value *= math.exp(step * (self._quantile if above else self._quantile - 1.0))
 
 
 class _Column:
@@ -96,12 +101,15 @@ class _Column:
         return self._values[slots]
 
     def observe(self, name: str, number: float) -> None:
+        self.move(name, above=number > self.value(name))
+
+    def move(self, name: str, *, above: bool) -> None:
         tracked = self._tracked.get(name)
         if tracked is None:
             tracked = self._tracked[name] = TrackedQuantile(
                 self._quantile, self._first, step=self._step, first_step=self._first_step
             )
-        tracked.observe(number)
+        tracked.move(above=above)
         slot = self._slot_of(name)
         self._values[slot] = tracked.value
 
@@ -155,10 +163,10 @@ class Predictor:
 
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
-        self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.05, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
-        self._post = {post: TrackedQuantile(0.5, 1.0, step=0.05, first_step=0.5) for post in _POST_FLOOR_MS}
-        self._run = _Column(0.5, 1.0, step=0.05, first_step=0.5)
-        self._margin = _Column(QUANTILE, _FIRST_MARGIN, step=0.1, first_step=0.5)
+        self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
+        self._post = {post: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for post in _POST_FLOOR_MS}
+        self._run = _Column(0.5, 1.0, step=0.01, first_step=0.5)
+        self._margin = _Column(QUANTILE, _FIRST_MARGIN, step=0.03, first_step=0.5)
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
         self._last_run_s: dict[str, float] = {}
         self._held: deque[bool] = deque(maxlen=1000)
@@ -197,7 +205,7 @@ class Predictor:
         if wait_ms_by_model:
             expected_ms = expected_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
         return Estimates(
-            p95_ms=expected_ms * self._margin.values(variants) + spent_ms,
+            p95_ms=expected_ms + (self._margin.values(variants) - 1.0) * alone_ms + spent_ms,
             p50_ms=expected_ms * self._typical.value + spent_ms,
             unloaded_ms=alone_ms * self._typical.value,
             run_ms=run_ms,
@@ -225,9 +233,9 @@ class Predictor:
     ) -> None:
         """Tells how long a request took in all, beside what was expected of it when it was admitted."""
         self._held.append(took_ms <= p95_ms)
-        ratio = max(1e-3, took_ms - spent_ms) / max(1e-3, expected_ms)
-        self._margin.observe(card.name, ratio)
-        self._typical.observe(ratio)
+        # Judged by the margin that was promised with, not by today's: others may have moved it since.
+        self._margin.move(card.name, above=took_ms > p95_ms)
+        self._typical.observe(max(1e-3, took_ms - spent_ms) / max(1e-3, expected_ms))
 
     def last_run_s(self, name: str) -> float:
         """When the model last ran, on the caller's clock; -inf if never."""

@@ -95,7 +95,7 @@ async def test_the_dry_run_explains_every_candidate_and_runs_nothing(gateway: Fa
 
 
 async def test_a_loaded_machine_degrades_then_refuses_with_retry_after(gateway: FakeGateway) -> None:
-    gateway.engine.wait_s = 0.05
+    gateway.engine.wait_s = 0.06
     assert (await ask(gateway, latency_budget_ms=150, on_infeasible="reject")).status_code == 503
     degraded = (await ask(gateway, latency_budget_ms=150)).json()["routing"]
     assert (degraded["reason"], degraded["degraded"]) == ("degraded", True)
@@ -109,7 +109,7 @@ async def test_a_loaded_machine_degrades_then_refuses_with_retry_after(gateway: 
 
 
 async def test_the_least_important_are_shed_first(gateway: FakeGateway) -> None:
-    for wait_s, statuses in ((0.3, [200, 200, 200]), (0.6, [200, 200, 503]), (0.85, [200, 503, 503])):
+    for wait_s, statuses in ((0.3, [200, 200, 200]), (0.6, [200, 200, 503]), (0.91, [200, 503, 503])):
         gateway.engine.wait_s = wait_s
         answers = [await ask(gateway, latency_budget_ms=1000, priority=priority) for priority in (1, 2, 3)]
         assert [answer.status_code for answer in answers] == statuses

@@ -89,6 +89,31 @@ def test_predictions_hold_for_93_to_97_percent(name: str, seed: int) -> None:
     assert predictor.coverage() == pytest.approx(np.mean(held[-1000:]))
 
 
+@pytest.mark.parametrize("late_by", [1, 20, 100])
+def test_predictions_hold_as_often_when_their_truth_comes_late(late_by: int) -> None:
+    """So many requests are decided before the first of them is answered, as in a full queue."""
+    predictor, card = Predictor(2), classifier(run_ms=10.0)
+    variants, rng, under_way, held = Variants([card]), np.random.default_rng(7), [], []
+    for _ in range(6000):
+        estimates = predictor.estimate(variants, [PICTURE], spent_ms=3.0, wait_ms=50.0, wait_ms_by_model={})
+        under_way.append((float(estimates.expected_ms[0]), float(estimates.p95_ms[0])))
+        if len(under_way) > late_by:
+            expected_ms, p95_ms = under_way.pop(0)
+            took_ms = 3.0 + expected_ms + float(rng.normal(0, 4))
+            held.append(took_ms <= p95_ms)
+            predictor.observe_request(card, expected_ms=expected_ms, p95_ms=p95_ms, spent_ms=3.0, took_ms=took_ms)
+    assert 0.93 <= np.mean(held[300:]) <= 0.97
+
+
+def test_a_long_wait_is_not_doubted_more_than_a_short_one() -> None:
+    predictor, variants = Predictor(), Variants([classifier()])
+    doubts_ms = []
+    for wait_ms in (0.0, 100.0):
+        now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=wait_ms, wait_ms_by_model={})
+        doubts_ms.append(float(now.p95_ms[0] - now.expected_ms[0]))
+    assert doubts_ms[0] == pytest.approx(doubts_ms[1])
+
+
 def test_before_the_first_request_there_is_no_coverage() -> None:
     assert Predictor().coverage() is None
 
