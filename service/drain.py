@@ -33,7 +33,8 @@ class Drain:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.begun and scope["type"] == "http" and scope["path"] == READY:
-            await Arrival(_going)(scope, receive, send)
+            # Problems are counted by the app's own metrics.
+            await Arrival(_going)({**scope, "app": self._app}, receive, send)
         else:
             await self._app(scope, receive, send)
 
