@@ -39,7 +39,7 @@ def export(
     weights: Annotated[
         str,
         typer.Option(
-            metavar="hub|package|file:PATH|random",
+            metavar="hub|package|starter|file:PATH|random",
             help="Where the weights come from; left out: the first source of the model that can be reached.",
         ),
     ] = "first",

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from export.catalogue.row import HubWeights, PackageWeights, Row
+from export.catalogue.row import HubWeights, PackageWeights, Row, StarterWeights
 from export.errors import WeightsError
 from service.manifest import file_sha256
 
-Kind = Literal["first", "package", "hub", "file", "random"]
+Kind = Literal["first", "package", "hub", "starter", "file", "random"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class RandomWeights:
         return "random"
 
 
-Source = PackageWeights | HubWeights | FileWeights | RandomWeights
+Source = PackageWeights | HubWeights | StarterWeights | FileWeights | RandomWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def parse_choice(text: str) -> Choice:
     match kind, colon, path:
         case "file", ":", path if path:
             return Choice("file", Path(path))
-        case ("hub" | "package" | "random" | "first") as plain, "", "":
+        case ("hub" | "package" | "starter" | "random" | "first") as plain, "", "":
             return Choice(plain)
     raise ValueError(f"{text!r} is none of hub, package, file:PATH, random")
 
@@ -69,7 +69,7 @@ def sources_of(row: Row, choice: Choice) -> tuple[Source, ...]:
         if not choice.path.is_file():
             raise WeightsError(f"there is no file {choice.path}.")
         return (FileWeights(choice.path, file_sha256(choice.path)),)
-    kinds = {"package": PackageWeights, "hub": HubWeights}
+    kinds = {"package": PackageWeights, "hub": HubWeights, "starter": StarterWeights}
     wanted = kinds.get(choice.kind)
     found = tuple(source for source in row.weights if wanted is None or isinstance(source, wanted))
     if not found:

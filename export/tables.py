@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from export.batch import Outcome
-from export.catalogue.row import PackageWeights, Row
+from export.catalogue.row import HubWeights, PackageWeights, Row, StarterWeights
+
+_KINDS = {PackageWeights: "package", HubWeights: "hub", StarterWeights: "starter"}
 
 
 def catalogue_table(rows: Iterable[Row]) -> Table:
@@ -27,7 +29,7 @@ def catalogue_table(rows: Iterable[Row]) -> Table:
             f"{height_px}×{width_px}",
             f"{row.params_millions:.2f}",
             f"{row.accuracy.value:.1f}" if row.accuracy else "–",
-            ", ".join("package" if isinstance(source, PackageWeights) else "hub" for source in row.weights),
+            ", ".join(_KINDS[type(source)] for source in row.weights),
         )
     return table
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -18,15 +20,21 @@ MOST_TRACED = 64
 # 1 would be taken for a constant.
 EXAMPLE_BATCH = 2
 
+Translations = dict[Callable[..., Any], Callable[..., Any]]
 
-def to_onnx(module: nn.Module, size_hw: tuple[int, int], outputs: tuple[str, ...]) -> ir.Model:
+
+def to_onnx(
+    module: nn.Module, size_hw: tuple[int, int], outputs: tuple[str, ...], translations: Translations | None = None
+) -> ir.Model:
     """The module's graph, with input `image` (batch, H, W, 3) uint8 and outputs of the names given.
+
+    translations    how operators of our own become ONNX (export.heads.nms)
 
     torch's older exporter is the fall-back where the new one fails. Raises GraphError if both do.
     """
     example = torch.zeros((EXAMPLE_BATCH, *size_hw, 3), dtype=torch.uint8)
     try:
-        return _by_graph_capture(module, example, outputs)
+        return _by_graph_capture(module, example, outputs, translations)
     except Exception as first:  # an exporter may raise anything at all
         try:
             return _by_tracing(module, example, outputs)
@@ -34,7 +42,9 @@ def to_onnx(module: nn.Module, size_hw: tuple[int, int], outputs: tuple[str, ...
             raise GraphError(f"neither exporter takes this network: {_line(first)}; {_line(second)}") from first
 
 
-def _by_graph_capture(module: nn.Module, example: torch.Tensor, outputs: tuple[str, ...]) -> ir.Model:
+def _by_graph_capture(
+    module: nn.Module, example: torch.Tensor, outputs: tuple[str, ...], translations: Translations | None
+) -> ir.Model:
     batch = torch.export.Dim("batch", min=1, max=MOST_TRACED)
     program = torch.onnx.export(
         module,
@@ -44,6 +54,7 @@ def _by_graph_capture(module: nn.Module, example: torch.Tensor, outputs: tuple[s
         opset_version=OPSET,
         dynamo=True,
         dynamic_shapes=({0: batch},),
+        custom_translation_table=translations,
         optimize=False,  # export.optimise does it, where it can be checked
         verbose=False,
     )

@@ -10,6 +10,8 @@ from typing import Literal, get_args, get_origin
 from prometheus_client.metrics_core import Metric
 from pydantic.fields import FieldInfo
 
+from export.catalogue import starter
+from export.catalogue.row import Row
 from service import errors, problems
 from service.errors import VisionError
 from service.metrics import Metrics
@@ -102,11 +104,23 @@ def _is_error(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, VisionError)
 
 
+def starter_table() -> str:
+    def cell(row: Row) -> str:
+        height_px, width_px = row.resize.size_hw
+        assert row.accuracy is not None
+        quality = f"{row.accuracy.metric} {row.accuracy.value:g} | {row.accuracy.dataset}"
+        return f"| `{row.name}` | {row.segment_kind or row.task} | {height_px}×{width_px} | {quality} |"
+
+    heading = ["| variant | kind | input | quality, % | on |", "|---|---|---|---|---|"]
+    return "\n".join([*heading, *(cell(row) for row in starter.ROWS)])
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings.md", settings_table),
     "metrics": ("metrics.md", metrics_table),
     "parameters": ("api.md", parameters_table),
     "errors": ("api.md", errors_table),
+    "starter": ("starter-heads.md", starter_table),
 }
 
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from export.catalogue import efficientnet, efficientnet_lite, mobilenet_v2, resnet
+from export.catalogue import efficientnet, efficientnet_lite, mobilenet_v2, resnet, starter
 from export.catalogue.row import Row
 from export.errors import UnknownRow
 
@@ -16,10 +16,14 @@ FAMILIES: tuple[tuple[Row, ...], ...] = (
     mobilenet_v2.ROWS,
     efficientnet.ROWS,
     efficientnet_lite.ROWS,
+    starter.ROWS,
 )
 
 # What `vision-export --default` makes: these always, and the second group where their hub answers.
-DEFAULT_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
+DEFAULT_NAMES = (
+    *("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2"),
+    *(row.name for row in starter.ROWS),
+)
 HUB_DEFAULT_NAMES = ("efficientnet_b0", "resnet50")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from service.manifest import Accuracy, ResizeRule, Task
+from service.manifest import Accuracy, ResizeRule, SegmentKind, Task
 
-Library = Literal["timm", "torchvision"]
+# `starter`: the heads of export.starter.
+Library = Literal["timm", "torchvision", "starter"]
 Argument = bool | int | float | str
 Rgb = tuple[float, float, float]
 
@@ -62,6 +63,19 @@ class HubWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class StarterWeights:
+    """Heads of our own, in export/starter/heads, on a frozen backbone: (file, sha256), the one the entry is named for
+    first."""
+
+    heads: tuple[tuple[str, str], ...]
+    licence: str
+
+    @property
+    def identity(self) -> str:
+        return "starter " + " ".join(sha256 for _, sha256 in self.heads)
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A model of the catalogue.
 
@@ -72,6 +86,8 @@ class Row:
     params_note             why the two differ by more than 1 %, empty if they do not
     weights                 sources in the order in which they are tried
     batch_limit             most pictures in one run
+    variant_of              the model that this is one input size of; empty: the model itself
+    label_names             of label_set `own`
     """
 
     name: str
@@ -88,7 +104,10 @@ class Row:
     params_millions: float
     paper_params_millions: float | None
     accuracy: Accuracy | None
-    weights: tuple[PackageWeights | HubWeights, ...]
+    weights: tuple[PackageWeights | HubWeights | StarterWeights, ...]
     preprocessing_note: str = ""
     params_note: str = ""
     batch_limit: int = 32
+    variant_of: str = ""
+    segment_kind: SegmentKind | None = None
+    label_names: tuple[str, ...] = ()

@@ -1,0 +1,139 @@
+"""The gates of detectors and segmenters: the numbers before the last step like a classifier's, the answers by matching.
+
+before      every point's score and box, or the logits of the map: float32's own error and no more (export.verify)
+detections  each thing that torch finds has one of the same class with IoU ≥ 0.95 and nearly its score, and vice versa
+masks       of things that match, ≥ 99.9 % of the cells on the same side of 0.5
+pixels      ≥ 99.9 % of the map's pixels have torch's class
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import GateFailure
+from export.reference import Reference
+from export.verify import BATCHES, GATES, Evidence, Refused, Results, gather
+from service.manifest import TensorSpec
+
+LEAST_IOU = 0.95
+SCORE_TOLERANCE = 1e-3
+# Things less sure than this are noise, and fall either way.
+SCORE_FLOOR = 0.05
+LEAST_AGREEMENT = 0.999
+
+Arrays = dict[str, NDArray[np.float64]]
+Gate = Callable[[Evidence], str]
+_NUMERIC = {name: gate for name, gate in GATES if name in ("batch", "finite", "independent_rows", "error", "cosine")}
+_DECLARED = {name: gate for name, gate in GATES if name in ("names", "dtypes", "shapes", "batch", "finite")}
+
+
+def verify_located(
+    tapped: Path, published: Path, outputs: tuple[TensorSpec, ...], taps: tuple[TensorSpec, ...], reference: Reference
+) -> Results:
+    """(gate, what was measured) for every gate. Raises GateFailure with all the refusals if there is any.
+
+    tapped, published    the graph with and without the numbers before the last step
+    """
+    before = gather(tapped, taps, reference)
+    before = replace(before, outputs={name: v for name, v in before.outputs.items() if name in {t.name for t in taps}})
+    after = gather(published, outputs, reference)
+    gates = [(f"before_{name}", gate, before) for name, gate in _NUMERIC.items()]
+    gates += [(name, gate, after) for name, gate in _DECLARED.items()]
+    gates += [(name, gate, after) for name, gate in _answer_gates({spec.name for spec in outputs})]
+    results: list[tuple[str, str]] = []
+    failures: list[tuple[str, str]] = []
+    for name, gate, evidence in gates:
+        try:
+            results.append((name, gate(evidence)))
+        except Refused as err:
+            failures.append((name, str(err)))
+    if failures:
+        raise GateFailure(tuple(failures))
+    return tuple(results)
+
+
+def _answer_gates(names: set[str]) -> list[tuple[str, Gate]]:
+    if "class_map" in names:
+        return [("pixels", _pixels)]
+    return [("detections", _detections), *([("masks", _masks)] if "masks" in names else [])]
+
+
+def _candidates(evidence: Evidence) -> list[tuple[str, Arrays, int]]:
+    """Every answer of the candidate, and which picture its first row is."""
+    found: list[tuple[str, Arrays, int]] = []
+    runs = [(f"batch {n}", evidence.answers[n], 0) for n in BATCHES] + [("alone", evidence.alone, 2)]
+    for where, answers, first in runs:
+        if isinstance(answers, str):
+            raise Refused(f"does not run, {where}: {answers}")
+        found.append((where, answers, first))
+    return found
+
+
+def _pixels(evidence: Evidence) -> str:
+    truth, least = evidence.reference.float64["class_map"], 1.0
+    if min(len(np.unique(picture)) for picture in truth) < 2:
+        raise Refused("torch gives one class to a whole picture: that compares nothing")
+    for where, answers, first in _candidates(evidence):
+        ours = answers["class_map"]
+        agreement = float((ours == truth[first : first + len(ours)]).mean())
+        if not agreement >= LEAST_AGREEMENT:
+            raise Refused(f"{agreement:.4%} of the pixels agree, {where}")
+        least = min(least, agreement)
+    return f"{least:.4%} ≥ {LEAST_AGREEMENT:.1%}"
+
+
+def _detections(evidence: Evidence) -> str:
+    truth, compared = evidence.reference.float64, 0
+    for where, ours, first in _candidates(evidence):
+        for row in range(len(ours["scores"])):
+            one, other = _row(ours, row), _row(truth, first + row)
+            compared += len(matched(other, one, where)) + len(matched(one, other, where))
+    if not compared:
+        raise Refused("torch finds nothing in any picture: that compares nothing")
+    return f"{compared} matched by class at IoU ≥ {LEAST_IOU}, scores within {SCORE_TOLERANCE}"
+
+
+def _masks(evidence: Evidence) -> str:
+    truth, least = evidence.reference.float64, 1.0
+    for where, ours, first in _candidates(evidence):
+        for row in range(len(ours["scores"])):
+            one, other = _row(ours, row), _row(truth, first + row)
+            for i, j in matched(other, one, where):
+                least = min(least, float(((other["masks"][i] > 0.5) == (one["masks"][j] > 0.5)).mean()))
+    if not least >= LEAST_AGREEMENT:
+        raise Refused(f"a mask agrees in {least:.3%} of its cells")
+    return f"{least:.3%} ≥ {LEAST_AGREEMENT:.1%}"
+
+
+def matched(these: Arrays, those: Arrays, where: str = "") -> list[tuple[int, int]]:
+    """(slot, slot) of each thing of `these` and its counterpart among `those`; raises Refused if one has none."""
+    pairs: list[tuple[int, int]] = []
+    for i in np.flatnonzero(these["scores"] >= SCORE_FLOOR):
+        overlap = iou(these["boxes"][i], those["boxes"])
+        good = (
+            (overlap >= LEAST_IOU)
+            & (those["classes"] == these["classes"][i])
+            & (np.abs(those["scores"] - these["scores"][i]) <= SCORE_TOLERANCE)
+        )
+        if not good.any():
+            raise Refused(f"a thing of score {these['scores'][i]:.3f} has no counterpart, {where}")
+        pairs.append((int(i), int(np.where(good, overlap, 0.0).argmax())))
+    return pairs
+
+
+def iou(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K,): intersection over union of one box with each of (K, 4), xyxy."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    common = sides.clip(min=0).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - common
+    overlap: NDArray[np.float64] = np.divide(common, areas, out=np.zeros_like(common), where=areas > 0)
+    return overlap
+
+
+def _row(arrays: Arrays, row: int) -> Arrays:
+    return {name: array[row] for name, array in arrays.items()}
