@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ WRAPPERS = ("state_dict", "model")
 PARALLEL_PREFIX = "module."
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
+def read_checkpoint(path: Path) -> OrderedDict[str, Tensor]:
     """Tensor name → tensor, freed from the usual wrappers. Raises WeightsError if the file is no such thing."""
     try:
         if path.suffix == ".safetensors":
@@ -34,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return _unwrap(content, path.name)
 
 
-def _unwrap(content: Any, file_name: str) -> dict[str, Tensor]:
+def _unwrap(content: Any, file_name: str) -> OrderedDict[str, Tensor]:
     while isinstance(content, Mapping):
         inner = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
         if inner is None:
@@ -42,17 +43,28 @@ def _unwrap(content: Any, file_name: str) -> dict[str, Tensor]:
         content = inner
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise WeightsError(f"{file_name} holds no table of tensors, nor one under {' or '.join(WRAPPERS)}.")
-    if all(key.startswith(PARALLEL_PREFIX) for key in content):
-        return {key.removeprefix(PARALLEL_PREFIX): tensor for key, tensor in content.items()}
-    return dict(content)
+    prefix = PARALLEL_PREFIX if all(key.startswith(PARALLEL_PREFIX) for key in content) else ""
+    tensors = OrderedDict((key.removeprefix(prefix), tensor) for key, tensor in content.items())
+    return _with_versions_of(content, tensors)
+
+
+def _with_versions_of(source: Any, tensors: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
+    """The tensors with the note that torch keeps beside a table: which version of each layer wrote it.
+
+    torchvision's MNASNet reads it to know which of its two stems a file is for.
+    """
+    versions = getattr(source, "_metadata", None)
+    if versions is not None:
+        tensors._metadata = versions  # type: ignore[attr-defined]
+    return tensors
 
 
 def load_into(module: nn.Module, path: Path, rename: Renaming = as_they_are) -> None:
     """Fills the module with the file's tensors: every one of both sides, or WeightsError."""
     tensors = read_checkpoint(path)
     try:
-        renamed = {rename(key, module): tensor for key, tensor in tensors.items()}
-        module.load_state_dict(renamed, strict=True)
+        renamed = OrderedDict((rename(key, module), tensor) for key, tensor in tensors.items())
+        module.load_state_dict(_with_versions_of(tensors, renamed), strict=True)
     except (KeyError, IndexError, ValueError) as err:
         raise WeightsError(f"{path.name} has a tensor name that cannot be translated: {err}.") from err
     except RuntimeError as err:

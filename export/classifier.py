@@ -1,4 +1,4 @@
-"""The graph contract of `classify`, put around any network that ends in one linear layer.
+"""The graph contract of `classify`, put around any network that ends in one linear layer or 1×1 convolution.
 
 image (N, H, W, 3) uint8 ─▶ normalise ─▶ body ─▶ embedding (N, D) ─▶ head ─▶ softmax ─▶ probabilities (N, C)
 """
@@ -40,16 +40,50 @@ class Classifier(nn.Module):
         return self.head(embedding).softmax(-1), embedding  # (N, C), (N, D)
 
 
+class Listener(nn.Module):
+    """A head that keeps what it was given until somebody asks."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+        self.heard: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.heard.append(x)
+        out: Tensor = self.head(x)
+        return out
+
+
+class ConvolutionalClassifier(Classifier):
+    """The same contract for a network that ends in a 1×1 convolution and a pool, so that it cannot be cut in two.
+
+    image ─▶ normalise ─▶ body, its head overheard ─▶ softmax ─▶ probabilities (N, C)
+                              └─▶ mean over height and width ─▶ embedding (N, D)
+    """
+
+    head: Listener
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        x = image.permute(0, 3, 1, 2).contiguous().float()  # (N, 3, H, W)
+        logits = self.body(x * self.scale + self.shift)  # (N, C)
+        embedding = self.head.heard.pop().mean((2, 3))  # (N, D)
+        return logits.softmax(-1), embedding
+
+
 def as_classifier(module: nn.Module, head: str, mean: Rgb, std: Rgb) -> Classifier:
     """The module under the contract; the module itself is left as it was. Raises GraphError if it has no such head."""
     try:
         layer = module.get_submodule(head)
     except AttributeError as err:
         raise GraphError(f"the network has no layer {head!r}.") from err
-    if not isinstance(layer, nn.Linear):
-        raise GraphError(f"{head!r} is a {type(layer).__name__}, not the linear layer that ends the network.")
     # Shares every tensor with the module, but not its structure, which is about to change.
     body = copy.deepcopy(module, {id(t): t for t in (*module.parameters(), *module.buffers())})
     parent, _, name = head.rpartition(".")
-    setattr(body.get_submodule(parent), name, nn.Identity())
-    return Classifier(body, layer, mean, std).eval()
+    if isinstance(layer, nn.Linear):
+        setattr(body.get_submodule(parent), name, nn.Identity())
+        return Classifier(body, layer, mean, std).eval()
+    if isinstance(layer, nn.Conv2d):
+        listener = Listener(body.get_submodule(head))
+        setattr(body.get_submodule(parent), name, listener)
+        return ConvolutionalClassifier(body, listener, mean, std).eval()
+    raise GraphError(f"{head!r} is a {type(layer).__name__}, not the layer with weights that ends the network.")

@@ -6,16 +6,18 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx_ir as ir
 from torch import nn
 
 from export.catalogue.row import Row
 from export.classifier import OUTPUTS, as_classifier
+from export.external_data import entry_bytes, external_data_result
+from export.for_serving import for_serving
 from export.optimise import optimise
 from export.photographs import seven_pixels
 from export.profile import count_flops, profile
 from export.reference import Reference, classify_reference
 from export.repository import publish, recipe, staging
+from export.save import save
 from export.sources import Source
 from export.steps import Say
 from export.to_onnx import to_onnx
@@ -46,9 +48,9 @@ def export_row(row: Row, sources: tuple[Source, ...], repository: Path, say: Say
     say("weights")
     loaded = load(row, sources)
     with staging(repository, row.name) as folder:
-        measured = _make(row, loaded, onnx_path(folder), say)
+        measured = _make(row, loaded, folder, say)
         say("publish")
-        card = _card(row, loaded, measured, onnx_path(folder))
+        card = _card(row, loaded, measured, folder)
         write_entry(card, folder)
         if loaded.licence_file is not None:
             shutil.copyfile(loaded.licence_file, folder / LICENCE_FILE)
@@ -56,26 +58,26 @@ def export_row(row: Row, sources: tuple[Source, ...], repository: Path, say: Say
     return card
 
 
-def _make(row: Row, loaded: Loaded, onnx_file: Path, say: Say) -> Measured:
-    """Writes the ONNX file and judges it."""
+def _make(row: Row, loaded: Loaded, entry: Path, say: Say) -> Measured:
+    """Writes the entry's ONNX file and judges it."""
     say("reference")
     source = upstream(row)
     reference = classify_reference(loaded.module, row.network.head, source, seven_pixels(source))
-    module = as_classifier(loaded.module, row.network.head, row.mean, row.std)
+    module = for_serving(as_classifier(loaded.module, row.network.head, row.mean, row.std))
     outputs = _outputs(reference)
     say("to ONNX")
     model = to_onnx(module, row.resize.size_hw, OUTPUTS)
     say("optimise")
-    ir.save(optimise(model), onnx_file)
+    save(optimise(model), entry)
     say("verify")
-    verification = verify(onnx_file, outputs, reference)
+    verification = verify(onnx_path(entry), outputs, reference) + external_data_result(entry)
     say("profile")
     return Measured(
         outputs=outputs,
         params=_params(loaded.module),
         flops=count_flops(module, row.resize.size_hw),
         verification=verification,
-        profile=profile(onnx_file, reference.pixels),
+        profile=profile(onnx_path(entry), reference.pixels),
     )
 
 
@@ -88,7 +90,7 @@ def _params(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _card(row: Row, loaded: Loaded, measured: Measured, onnx_file: Path) -> ModelCard:
+def _card(row: Row, loaded: Loaded, measured: Measured, entry: Path) -> ModelCard:
     return ModelCard(
         name=row.name,
         variant_of=row.name,
@@ -106,8 +108,8 @@ def _card(row: Row, loaded: Loaded, measured: Measured, onnx_file: Path) -> Mode
         weights=loaded.weights,
         params=measured.params,
         flops=measured.flops,
-        onnx_sha256=file_sha256(onnx_file),
-        onnx_bytes=onnx_file.stat().st_size,
+        onnx_sha256=file_sha256(onnx_path(entry)),
+        onnx_bytes=entry_bytes(entry),
         verification=measured.verification,
         profile=measured.profile,
         recipe=recipe(row, loaded.source),

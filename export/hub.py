@@ -125,7 +125,7 @@ def _from_timm(network: Network, source: HubWeights) -> Path:
 
     published = timm.get_pretrained_cfg(f"{network.constructor}.{source.tag}", allow_unregistered=False)
     hub_id = published.hf_hub_id if published else None
-    if published is not None and hub_id is None and published.url:
+    if published is not None and hub_id is None and isinstance(published.url, str) and published.url:
         return _from_address(published.url)
     if hub_id is None:
         raise KeyError("it is on no hub")

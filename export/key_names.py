@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import cast
@@ -22,6 +23,8 @@ _LITE_OTHER_STAGES = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
+
+_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 def as_they_are(key: str, module: nn.Module) -> str:
@@ -47,6 +50,15 @@ def _stage_and_block(module: nn.Module) -> list[tuple[int, int]]:
     return [(s, b) for s, stage in enumerate(stages) for b in range(len(cast(nn.Sequential, stage)))]
 
 
+def torchvision_densenet(key: str, module: nn.Module) -> str:
+    """torchvision's name of today: its files say `norm.1`, `conv.2`, its network `norm1`, `conv2`."""
+    return _DENSE_LAYER.sub(r"\1\2", key)
+
+
 RENAMINGS: Mapping[str, Renaming] = MappingProxyType(
-    {"as_they_are": as_they_are, "efficientnet_lite_pytorch": efficientnet_lite_pytorch}
+    {
+        "as_they_are": as_they_are,
+        "efficientnet_lite_pytorch": efficientnet_lite_pytorch,
+        "torchvision_densenet": torchvision_densenet,
+    }
 )

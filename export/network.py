@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import timm
@@ -9,9 +10,12 @@ import torch
 import torchvision
 from torch import nn
 
+from export.architectures.by_name import ARCHITECTURES
 from export.catalogue.row import Network, Row
 
 SEED = 0
+# Auxiliary classifiers of torchvision's Inception networks: they are there for training alone.
+TRAINING_ONLY = ("aux1", "aux2", "AuxLogits")
 
 
 def build(network: Network) -> nn.Module:
@@ -19,14 +23,45 @@ def build(network: Network) -> nn.Module:
     arguments: dict[str, Any] = dict(network.arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        if network.library == "timm":
+        return _construct(network, arguments).eval()
+
+
+def _construct(network: Network, arguments: dict[str, Any]) -> nn.Module:
+    match network.library:
+        case "timm":
             module: nn.Module = timm.create_model(network.constructor, pretrained=False, **arguments)
-        else:
+        case "torchvision":
             module = torchvision.models.get_model(network.constructor, weights=None, **arguments)
-    return module.eval()
+        case "pytorchcv":
+            module = _pytorchcv(network.constructor, arguments)
+        case "own":
+            module = ARCHITECTURES[network.constructor](**arguments)
+    return module
+
+
+def _pytorchcv(constructor: str, arguments: dict[str, Any]) -> nn.Module:
+    """By name; or, where the name is `family.function`, by that function, which takes any width or depth."""
+    from pytorchcv.model_provider import get_model
+
+    family, dot, function = constructor.partition(".")
+    if not dot:
+        module: nn.Module = get_model(constructor, **arguments)
+    else:
+        module = getattr(import_module(f"pytorchcv.models.{family}"), function)(**arguments)
+    return module
+
+
+def without_training_parts(module: nn.Module) -> nn.Module:
+    """The same module without its auxiliary classifiers: what is served, and what the paper's table counts."""
+    for name in TRAINING_ONLY:
+        if isinstance(getattr(module, name, None), nn.Module):
+            setattr(module, name, None)
+            module.aux_logits = False  # type: ignore[assignment]
+    return module
 
 
 def count_params(row: Row) -> int:
-    """Number of trained parameters, counted without allocating them."""
+    """Number of trained parameters of the network as served, counted without allocating them."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(row.network).parameters())
+        module = without_training_parts(build(row.network))
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -53,5 +53,6 @@ def _answers(module: nn.Module, head: str, x: Tensor) -> Arrays:
             logits = module(x)
     finally:
         ear.remove()
-    tensors = {"probabilities": logits.softmax(-1), "embedding": overheard[0]}
+    embedding = overheard[0].flatten(2).mean(-1) if overheard[0].ndim == 4 else overheard[0]  # (N, D)
+    tensors = {"probabilities": logits.softmax(-1), "embedding": embedding}
     return {name: tensor.double().numpy() for name, tensor in tensors.items()}

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from export.catalogue.row import Row
 from export.errors import RepositoryError
+from export.external_data import external_data_is_whole
 from export.sources import Source
 from service.errors import InvalidEntry
 from service.manifest import ModelCard, file_sha256, onnx_path, read_entry
@@ -38,11 +39,16 @@ def recipe(row: Row, source: Source) -> str:
 
 def up_to_date(repository: Path, row: Row, sources: tuple[Source, ...]) -> ModelCard | None:
     """The card of the entry if it is whole and was made from this row and one of the sources by this exporter."""
-    entry = repository / row.name
+    return entry_made_by(repository, row.name, {recipe(row, source) for source in sources})
+
+
+def entry_made_by(repository: Path, name: str, recipes: set[str]) -> ModelCard | None:
+    """The card of the entry if it is whole and was made by one of the recipes."""
+    entry = repository / name
     try:
         card = read_entry(entry)
-        whole = card.recipe in {recipe(row, source) for source in sources} and (
-            file_sha256(onnx_path(entry)) == card.onnx_sha256
+        whole = card.recipe in recipes and (
+            file_sha256(onnx_path(entry)) == card.onnx_sha256 and external_data_is_whole(entry, card.verification)
         )
     except (InvalidEntry, OSError):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import timm
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
+from torchvision import transforms
 from torchvision.models import get_model_weights
+from torchvision.transforms import InterpolationMode
 
 from export.catalogue.row import HubWeights, Rgb, Row
 from export.errors import WeightsError
@@ -27,8 +29,8 @@ class Upstream:
     """The library's preprocessing.
 
     resize, mean, std   as its metadata says
-    cut     its own transform without the normalisation, giving (3, H, W) in 0..1. It resizes to the row's shorter
-            side where the row notes that it has another
+    cut     its own transform without the normalisation, giving (3, H, W) in 0..1; the row's rule in torchvision's
+            transforms where the row notes that it has another
     """
 
     resize: ResizeRule
@@ -43,25 +45,46 @@ class Upstream:
 
 
 def upstream(row: Row) -> Upstream:
-    """The preprocessing of the row's network, by the library's metadata and the library's code."""
-    if row.network.library == "timm":
-        return _timm(row)
-    return _torchvision(row)
+    """The preprocessing of the row's network, by the library's metadata and the library's code.
+
+    pytorchcv publishes only the side of its input, and networks of our own have no library: theirs is the row's.
+    """
+    match row.network.library:
+        case "timm":
+            return _timm(row)
+        case "torchvision":
+            return _torchvision(row)
+        case "pytorchcv" | "own" | "starter":
+            return Upstream(row.resize, row.mean, row.std, cut_by(row.resize))
+
+
+def cut_by(rule: ResizeRule) -> Callable[[Image.Image], Any]:
+    """A rule of ours in torchvision's transforms, up to (3, H, W) in 0..1."""
+    interpolation = InterpolationMode(rule.interpolation)
+    if rule.mode == "squash":
+        steps = [transforms.Resize(rule.size_hw, interpolation)]
+        return cast("Callable[[Image.Image], Any]", transforms.Compose([*steps, transforms.ToTensor()]))
+    if rule.mode == "letterbox":
+        raise NotImplementedError("no library's classifier letterboxes its pictures")
+    steps = [transforms.Resize(rule.shorter_side_px, interpolation), transforms.CenterCrop(rule.size_hw)]
+    return cast("Callable[[Image.Image], Any]", transforms.Compose([*steps, transforms.ToTensor()]))
 
 
 def _timm(row: Row) -> Upstream:
-    known = timm.get_pretrained_cfg(row.network.constructor)
+    tags = [f".{source.tag}" for source in row.weights if isinstance(source, HubWeights)]
+    known = timm.get_pretrained_cfg(row.network.constructor + (tags[0] if tags else ""))
     if known is None:
         raise WeightsError(f"timm knows no preprocessing for {row.network.constructor}.")
     published: dict[str, Any] = resolve_data_config(pretrained_cfg=asdict(known))  # type: ignore[no-untyped-call]
     _, height_px, width_px = published["input_size"]
-    uncoloured: dict[str, Any] = {"mean": BLACK_IS_ZERO, "std": WHITE_IS_ONE}
-    cut = create_transform(**published | uncoloured)
-    resize = ResizeRule("crop", (height_px, width_px), published["interpolation"], cut.transforms[0].size)
-    if row.preprocessing_note and row.resize.shorter_side_px:
-        # timm rounds size / crop_pct down, so the half keeps it from landing one lower.
-        uncoloured |= {"crop_pct": height_px / (row.resize.shorter_side_px + 0.5)}
-        cut = create_transform(**published | uncoloured)
+    size_hw = (height_px, width_px)
+    cut = create_transform(**published | {"mean": BLACK_IS_ZERO, "std": WHITE_IS_ONE})
+    if published["crop_mode"] == "squash":
+        resize = ResizeRule("squash", size_hw, published["interpolation"])
+    else:
+        resize = ResizeRule("crop", size_hw, published["interpolation"], cut.transforms[0].size)
+    if row.preprocessing_note:
+        cut = cut_by(row.resize)
     return Upstream(resize, tuple(published["mean"]), tuple(published["std"]), cut)
 
 
@@ -69,12 +92,12 @@ def _torchvision(row: Row) -> Upstream:
     tags = [source.tag for source in row.weights if isinstance(source, HubWeights)]
     if not tags:
         raise WeightsError(f"{row.name} names no torchvision weights, so torchvision's preprocessing is not known.")
-    transforms = get_model_weights(row.network.constructor)[tags[0]].transforms
-    published = transforms()
+    presets = get_model_weights(row.network.constructor)[tags[0]].transforms
+    published = presets()
     (size_px,), (shorter_side_px,) = published.crop_size, published.resize_size
     return Upstream(
         resize=ResizeRule("crop", (size_px, size_px), published.interpolation.value, shorter_side_px),
         mean=tuple(published.mean),
         std=tuple(published.std),
-        cut=transforms(mean=BLACK_IS_ZERO, std=WHITE_IS_ONE),
+        cut=cut_by(row.resize) if row.preprocessing_note else presets(mean=BLACK_IS_ZERO, std=WHITE_IS_ONE),
     )

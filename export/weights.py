@@ -10,12 +10,12 @@ import timm
 from torch import nn
 
 from export import hub, wheel
-from export.calibration import calibrate_batch_norm
-from export.catalogue.row import HubWeights, Network, PackageWeights, Row
+from export.calibration import calibrate_batch_norm, without_zeros
+from export.catalogue.row import HubWeights, Network, PackageWeights, Row, StarterWeights
 from export.checkpoint import load_into
 from export.errors import SourceUnreachable, WeightsError
-from export.key_names import RENAMINGS
-from export.network import SEED, build
+from export.key_names import RENAMINGS, as_they_are, torchvision_densenet
+from export.network import SEED, build, without_training_parts
 from export.sources import FileWeights, RandomWeights, Source
 from service.manifest import Weights, file_sha256
 
@@ -38,7 +38,9 @@ def load(row: Row, sources: tuple[Source, ...]) -> Loaded:
     refusals: list[str] = []
     for source in sources:
         try:
-            return _load(row, source)
+            loaded = _load(row, source)
+            without_training_parts(loaded.module)
+            return loaded
         except SourceUnreachable as err:
             refusals.append(str(err))
     raise SourceUnreachable(" ".join(refusals))
@@ -55,8 +57,10 @@ def _load(row: Row, source: Source) -> Loaded:
             load_into(module, source.path)
             return Loaded(module, Weights("file", source.path.name, "not stated", source.sha256), source)
         case RandomWeights():
-            module = calibrate_batch_norm(build(row.network), row)
+            module = calibrate_batch_norm(without_zeros(build(row.network)), row)
             return Loaded(module, Weights("untrained", f"random, seed {SEED}", "none", ""), source)
+        case StarterWeights():
+            raise WeightsError(f"{row.name} is a starter head: export.export_starter loads those.")
 
 
 def _from_package(network: Network, source: PackageWeights) -> Loaded:
@@ -74,7 +78,7 @@ def _from_hub(network: Network, source: HubWeights) -> Loaded:
         module = _timm_pretrained(network, source, path)
     else:
         module = build(network)
-        load_into(module, path)
+        load_into(module, path, torchvision_densenet if network.constructor.startswith("densenet") else as_they_are)
     return Loaded(module, Weights("hub", origin, source.licence, file_sha256(path)), source)
 
 

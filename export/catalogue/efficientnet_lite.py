@@ -6,6 +6,7 @@ padded `efficientnet_lite*` they load just as well, and answer wrong.
 
 from __future__ import annotations
 
+from export.catalogue.family import Family, halved
 from export.catalogue.row import HubWeights, Network, PackageWeights, Rgb, Row
 from service.manifest import Accuracy, ResizeRule
 
@@ -13,6 +14,11 @@ AUTHORS = "tensorflow/tpu, models/official/efficientnet/lite (authors' repositor
 # Lite0 is the same either way. On 200 photographs the two differ by two pictures, in opposite directions for lite1
 # (89.5 against 90.5 %) and lite2 (93.0 against 92.0 %).
 CROP_NOTE = "cropped at 0.875 of the shorter side like Lite0; timm's metadata says 0.882 for Lite1 and 0.89 for Lite2"
+_LITE = Family(
+    "EfficientNet-Lite",
+    "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks (arXiv:1905.11946); Lite",
+    2020,
+)
 HALF: Rgb = (0.5, 0.5, 0.5)
 
 
@@ -39,6 +45,7 @@ def _row(
         std=HALF,
         classes=1000,
         label_set="imagenet-1k",
+        paper_top1_percent=top1_percent,
         params_millions=params_millions[0],
         paper_params_millions=params_millions[1],
         accuracy=Accuracy(top1_percent, "top-1", "imagenet-1k", AUTHORS),
@@ -78,5 +85,25 @@ ROWS = (
         (6.092, 6.1),
         77.6,
         ("efficientnet-lite2-9656183e.pth", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    ),
+    _LITE.timm(
+        "efficientnet_lite3",
+        "tf_efficientnet_lite3",
+        "classifier",
+        halved(300, 331, "bilinear"),
+        (8.197, 8.2),
+        tag="in1k",
+        top1=79.808,
+        paper_top1=79.8,
+    ),
+    _LITE.timm(
+        "efficientnet_lite4",
+        "tf_efficientnet_lite4",
+        "classifier",
+        halved(380, 413, "bilinear"),
+        (13.007, 13.0),
+        tag="in1k",
+        top1=81.532,
+        paper_top1=81.5,
     ),
 )

@@ -6,16 +6,58 @@ import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from export.catalogue import efficientnet, efficientnet_lite, mobilenet_v2, resnet, starter
+from export.catalogue import (
+    alexnet,
+    bit,
+    condensenet,
+    densenet,
+    efficientnet,
+    efficientnet_lite,
+    effnet,
+    fbnet,
+    highway,
+    inception,
+    lenet,
+    mnasnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    nin,
+    resnet,
+    senet,
+    shufflenet,
+    squeezenet,
+    starter,
+    vgg,
+    vit,
+)
 from export.catalogue.row import Row
 from export.errors import UnknownRow
 
 # In the order of the history.
 FAMILIES: tuple[tuple[Row, ...], ...] = (
+    lenet.ROWS,
+    alexnet.ROWS,
+    nin.ROWS,
+    vgg.ROWS,
+    inception.ROWS,
+    highway.ROWS,
     resnet.ROWS,
+    densenet.ROWS,
+    bit.ROWS,
+    squeezenet.ROWS,
+    mobilenet_v1.ROWS,
     mobilenet_v2.ROWS,
+    effnet.ROWS,
+    shufflenet.ROWS,
+    condensenet.ROWS,
+    senet.ROWS,
+    mnasnet.ROWS,
+    fbnet.ROWS,
+    mobilenet_v3.ROWS,
     efficientnet.ROWS,
     efficientnet_lite.ROWS,
+    vit.ROWS,
     starter.ROWS,
 )
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from service.manifest import Accuracy, ResizeRule, SegmentKind, Task
 
-# `starter`: the heads of export.starter.
-Library = Literal["timm", "torchvision", "starter"]
+# `own` is export.architectures: networks that no library has; `starter` the heads of export.starter.
+Library = Literal["timm", "torchvision", "pytorchcv", "own", "starter"]
 Argument = bool | int | float | str
 Rgb = tuple[float, float, float]
 
@@ -20,7 +20,8 @@ IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
 class Network:
     """The constructor that builds the network, as data.
 
-    head    path of the last linear layer inside the module (`fc`, `classifier.1`): what it is given is the embedding
+    head    path of the last layer with weights (`fc`, `classifier.1`): what it is given is the embedding, averaged over
+            height and width where that layer is a convolution
     """
 
     library: Library
@@ -51,7 +52,7 @@ class PackageWeights:
 
 @dataclass(frozen=True, slots=True)
 class HubWeights:
-    """A published checkpoint, loaded by the library's own code: a timm tag, or a member of a torchvision enum."""
+    """A published checkpoint: a timm tag, a member of a torchvision enum, or the name in pytorchcv's list."""
 
     library: Library
     tag: str
@@ -80,11 +81,14 @@ class Row:
     """A model of the catalogue.
 
     resize, mean, std       the preprocessing that the weights were trained for; mean and std on a 0..1 scale
-    accuracy                as published for the weights listed, None if nobody published one
+    accuracy                as published for the first of the weights listed, None if nobody published one
+    paper_top1_percent      what the paper reports for the architecture, whoever trained the weights listed; quoted, and
+                            not checked against every paper again
     params_millions         counted on the network built here; `paper_params_millions` is what the paper says
-    preprocessing_note      why `resize` has another shorter side than the library's metadata, empty if it has not
+    preprocessing_note      why the preprocessing is not what the library's metadata says, empty if it is; where there
+                            is no metadata, where it comes from
     params_note             why the two differ by more than 1 %, empty if they do not
-    weights                 sources in the order in which they are tried
+    weights                 sources in the order in which they are tried; none if nobody published any
     batch_limit             most pictures in one run
     variant_of              the model that this is one input size of; empty: the model itself
     label_names             of label_set `own`
@@ -107,6 +111,7 @@ class Row:
     weights: tuple[PackageWeights | HubWeights | StarterWeights, ...]
     preprocessing_note: str = ""
     params_note: str = ""
+    paper_top1_percent: float | None = None
     batch_limit: int = 32
     variant_of: str = ""
     segment_kind: SegmentKind | None = None
