@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from export.batch import Outcome, Plan, run
+from export.batch import run
 from export.catalogue.registry import CATALOGUE, DEFAULT_NAMES, HUB_DEFAULT_NAMES, find
 from export.catalogue.row import Row
 from export.errors import UnknownRow
+from export.outcome import Outcome, Plan
 from export.sources import Choice, parse_choice
 from export.tables import catalogue_table, outcomes_table
 
@@ -32,6 +33,22 @@ def _rows(names: list[str]) -> tuple[Row, ...]:
         raise typer.BadParameter(str(err), param_hint="NAME") from err
 
 
+def _int8(precision: str, calibration: Path | None, rows: tuple[Row, ...]) -> frozenset[str]:
+    """Names of the rows that must get an INT8 variant."""
+    if precision not in ("fp32", "int8"):
+        raise typer.BadParameter(f"{precision!r} is neither fp32 nor int8.", param_hint="--precision")
+    if calibration is not None and precision != "int8":
+        raise typer.BadParameter("pictures are for --precision int8.", param_hint="--calibration")
+    if calibration is not None and not calibration.is_dir():
+        raise typer.BadParameter(f"there is no folder {calibration}.", param_hint="--calibration")
+    if precision == "fp32":
+        return frozenset()
+    others = [row.name for row in rows if row.task != "classify"]
+    if others:
+        raise typer.BadParameter(f"int8 is for classifiers, and {others[0]} is none.", param_hint="--precision")
+    return frozenset(row.name for row in rows)
+
+
 @app.command()
 def export(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="Models of the catalogue.")] = None,
@@ -46,6 +63,13 @@ def export(
     default: Annotated[
         bool, typer.Option("--default", help="The models that `make serve` serves; those of a hub, if it answers.")
     ] = False,
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|int8", help="int8: also a variant for CPUs, beside the FP32 entry.")
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Pictures for int8; left out: the ranges that ship with the model."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Export even what is up to date.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="Show the catalogue and do nothing.")] = False,
 ) -> None:
@@ -64,7 +88,8 @@ def export(
     choice = _choice(weights)
     if choice.kind == "file" and len(wanted) + len(optional) > 1:
         raise typer.BadParameter("one file fits one model; name just that one.", param_hint="--weights")
-    outcomes = run(wanted, optional, Plan(repository, choice, force), console)
+    int8 = _int8(precision, calibration, wanted)
+    outcomes = run(wanted, optional, Plan(repository, choice, force, int8, calibration=calibration), console)
     console.print(outcomes_table(outcomes))
     _say_what_failed(outcomes, console)
 

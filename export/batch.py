@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -14,54 +14,41 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from export.catalogue.row import HubWeights, Row
 from export.errors import ExportError, SourceUnreachable
 from export.hub import require_or_cached
+from export.outcome import Outcome, Plan, State
+from export.quantisation.attempt import attempt_int8
+from export.quantisation.identity import int8_name
 from export.repository import sweep, up_to_date
-from export.sources import Choice, Source, sources_of
+from export.sources import Source, sources_of
 from export.steps import STEPS, Say, Step
 from service.manifest import ModelCard
 
-State = Literal["exported", "up to date", "skipped", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What holds for every row of a run."""
-
-    repository: Path
-    weights: Choice
-    force: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one row. `card` is there if the entry is; `command` repeats this one export."""
-
-    name: str
-    state: State
-    seconds: float
-    reason: str
-    command: str
-    card: ModelCard | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.state}" + (f": {self.reason}" if self.reason else f" ({self.seconds:.1f} s)")
-
 
 def run(required: tuple[Row, ...], optional: tuple[Row, ...], plan: Plan, console: Console) -> list[Outcome]:
-    """One outcome per row, in order. An optional row whose weights cannot be reached is `skipped`, not `failed`."""
+    """One outcome per entry, in order: each row's, then that of its INT8 variant if the plan wants one.
+
+    An optional row whose weights cannot be reached is `skipped`, not `failed`.
+    """
     sweep(plan.repository)
     outcomes: list[Outcome] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        for row in (*required, *optional):
-            task = progress.add_task(row.name, total=len(STEPS))
 
-            def say(step: Step, name: str = row.name, task: int = task) -> None:
-                progress.update(task, completed=STEPS.index(step), description=f"{name}: {step}")  # type: ignore[arg-type]
+        def shown(name: str, attempt: Callable[[Say], Outcome]) -> Outcome:
+            task = progress.add_task(name, total=len(STEPS))
 
-            outcome = _one(row, plan, row in optional, say)
+            def say(step: Step) -> None:
+                progress.update(task, completed=STEPS.index(step), description=f"{name}: {step}")
+
+            outcome = attempt(say)
             progress.remove_task(task)
             console.print(str(outcome), soft_wrap=True, highlight=False, markup=False)
             outcomes.append(outcome)
+            return outcome
+
+        for row in (*required, *optional):
+            fp32 = shown(row.name, partial(_one, row, plan, row in optional)).card
+            if fp32 is not None and row.name in plan.int8 | plan.int8_offered:
+                shown(int8_name(row.name), partial(attempt_int8, row, fp32, plan))
     return outcomes
 
 

@@ -34,8 +34,12 @@ def profile(onnx_file: Path, pixels: NDArray[np.uint8]) -> Profile:
     batches = ((batch, np.resize(pixels, (batch, *pixels.shape[1:]))) for batch in BATCHES)
     p50_ms = tuple((batch, round(_median_ms(session, repeated), 3)) for batch, repeated in batches)
     alpha_ms, beta_ms = fit_line(p50_ms)
-    device = f"{_processor()}, onnxruntime {ort.__version__}, {THREADS} thread"
-    return Profile(device, round(alpha_ms, 3), round(beta_ms, 3), p50_ms)
+    return Profile(device(), round(alpha_ms, 3), round(beta_ms, 3), p50_ms)
+
+
+def device() -> str:
+    """What a profile was measured on and with."""
+    return f"{_processor()}, onnxruntime {ort.__version__}, {THREADS} thread"
 
 
 def _median_ms(session: ort.InferenceSession, pixels: NDArray[np.uint8]) -> float:

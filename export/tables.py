@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from export.batch import Outcome
 from export.catalogue.row import HubWeights, PackageWeights, Row, StarterWeights
+from export.outcome import Outcome
 
 _KINDS = {PackageWeights: "package", HubWeights: "hub", StarterWeights: "starter"}
 

@@ -1,0 +1,1 @@
+"""FP32 entries → INT8 variants for CPUs: ranges, graph, gates."""

@@ -1,0 +1,45 @@
+"""`python -m export.quantisation`: makes the calibration ranges that ship with the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from export.catalogue.registry import DEFAULT_NAMES, find
+from export.quantisation.ranges import shipped_file, write_ranges
+from service.manifest import onnx_path, read_entry
+
+
+def ranges(
+    pictures: Annotated[
+        Path, typer.Argument(help="Folder of pictures, with labels.csv where accuracy is to be known.")
+    ],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", help="Models; left out: the default ones.")
+    ] = None,
+    repository: Annotated[Path, typer.Option(help="Where their FP32 entries are.")] = Path("model_repository"),
+) -> None:
+    """Measure activation ranges on every third picture, judge INT8 on the others, and write shipped/NAME.json."""
+    from export.quantisation.float_graph import float_graph
+    from export.quantisation.make_ranges import make_ranges
+    from export.upstream import upstream
+
+    for name in names or DEFAULT_NAMES:
+        entry = repository / name
+        fp32, weights_sha256 = onnx_path(entry), read_entry(entry).weights.sha256
+        made = make_ranges(fp32, float_graph(fp32), weights_sha256, pictures, upstream(find(name)))
+        write_ranges(made, shipped_file(name))
+        found = made.measured
+        Console().print(
+            f"{name}: {len(made.by_tensor)} ranges; on {found.pictures} other pictures the same top-1 "
+            f"{found.agreement_percent:.1f} %, right {found.fp32_right} → {found.int8_right}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+if __name__ == "__main__":
+    typer.run(ranges)

@@ -1,0 +1,53 @@
+"""One INT8 variant as a run sees it: asked for, up to date, made, or refused in one sentence."""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+from export.catalogue.row import Row
+from export.errors import ExportError, GateFailure
+from export.outcome import Outcome, Plan, State
+from export.quantisation.identity import NoRanges, int8_name, int8_recipe
+from export.repository import entry_made_by
+from export.steps import Say
+from service.manifest import ModelCard
+
+
+def attempt_int8(row: Row, fp32: ModelCard, plan: Plan, say: Say) -> Outcome:
+    """What became of the row's INT8 variant. A refusal is `failed` only where the variant was asked for.
+
+    fp32    the card of the row's entry in the plan's repository
+    """
+    start_s = time.monotonic()
+    demanded = row.name in plan.int8
+
+    def outcome(state: State, reason: str = "", card: ModelCard | None = None) -> Outcome:
+        return Outcome(int8_name(row.name), state, time.monotonic() - start_s, reason, _command(row, plan), card)
+
+    try:
+        recipe = int8_recipe(fp32, plan.calibration)
+        card = None if plan.force else entry_made_by(plan.repository, int8_name(row.name), {recipe})
+        if card is not None:
+            return outcome("up to date", card=card)
+        # torch, timm and ONNX Runtime take seconds to import: only when something is really made.
+        from export.quantisation.variant import export_int8
+
+        return outcome("exported", card=export_int8(row, plan.repository, plan.calibration, say))
+    except NoRanges as err:
+        return outcome("failed" if demanded else "skipped", str(err))
+    except GateFailure as err:
+        return outcome("failed" if demanded else "not published", str(err))
+    except ExportError as err:
+        return outcome("failed", str(err))
+    except Exception as err:  # whatever a library raised: the other rows must still get their turn
+        return outcome("failed", f"{type(err).__name__}: {err}")
+
+
+def _command(row: Row, plan: Plan) -> str:
+    words = ["vision-export", row.name, "--precision", "int8", "--repository", str(plan.repository)]
+    if plan.weights.kind != "first":
+        words += ["--weights", plan.weights.argument]
+    if plan.calibration is not None:
+        words += ["--calibration", str(plan.calibration)]
+    return shlex.join([*words, "--force"] if plan.force else words)

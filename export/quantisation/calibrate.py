@@ -1,0 +1,66 @@
+"""FP32 graph + pictures → the range of every tensor."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
+
+from export.quantisation.float_graph import FloatGraph
+from export.quantisation.quantise import OPERATORS
+from service.manifest import INPUT_NAME
+
+# ONNX Runtime keeps the outputs of a whole pass in memory.
+PICTURES_A_RUN = 8
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]
+    """Hands ONNX Runtime a few pictures at a time."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        parts = np.array_split(pixels, -(-len(pixels) // PICTURES_A_RUN))
+        self._feeds: Iterator[dict[str, Any]] = iter([{INPUT_NAME: part} for part in parts])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._feeds, None)
+
+
+def calibrate(graph: FloatGraph, pixels: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
+    """Tensor → (least, largest) value over the pictures (N, H, W, 3), for every tensor that will be quantised.
+
+    Plain extremes: the activations of these networks are bounded by ReLU6, and docs/quantisation.md has what
+    percentiles did.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "float.onnx"
+        onnx.save(graph.model, file)
+        calibrator = create_calibrator(
+            file,
+            list(OPERATORS),
+            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        calibrator.collect_data(_Pictures(pixels))
+        found = calibrator.compute_data()
+    wanted = _quantised_tensors(graph.model)
+    return {
+        name: (float(np.min(tensor.range_value[0])), float(np.max(tensor.range_value[1])))
+        for name, tensor in found.items()
+        if name in wanted
+    }
+
+
+def _quantised_tensors(model: onnx.ModelProto) -> set[str]:
+    """All outputs but those that only a ReLU or a clip reads: such a pair becomes one operator, with one range."""
+    readers: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    fused = {name for name, operators in readers.items() if operators <= {"Clip", "Relu"}}
+    return {name for node in model.graph.node for name in node.output} - fused
