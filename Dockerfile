@@ -48,6 +48,8 @@ FROM run AS exporter
 RUN install -d -o 1000 -g 1000 /models /cache /engines
 COPY --from=exporter-build /opt/vision /opt/vision
 USER 1000:1000
+# ONNX Runtime's wheels report home unless told not to.
+ENV ORT_DISABLE_TELEMETRY=1
 ENV VISION_CACHE=/cache HOME=/tmp XDG_CACHE_HOME=/cache HF_HOME=/cache/huggingface TORCH_HOME=/cache/torch
 ENTRYPOINT ["vision-export"]
 CMD ["--default", "--repository", "/models"]
@@ -59,7 +61,7 @@ COPY --from=gateway-build /opt/vision /opt/vision
 COPY deploy/image/healthcheck.py /opt/vision/healthcheck.py
 USER 1000:1000
 # A container's loopback is reached by nobody; what is published, and to whom, is decided outside.
-ENV VISION_HOST=0.0.0.0 VISION_PORT=8080 VISION_REPOSITORY=/models
+ENV VISION_HOST=0.0.0.0 VISION_PORT=8080 VISION_REPOSITORY=/models ORT_DISABLE_TELEMETRY=1
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 CMD ["python", "/opt/vision/healthcheck.py"]
 ENTRYPOINT ["vision"]
