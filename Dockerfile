@@ -8,7 +8,7 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:528257d48c1d
 FROM ${PYTHON_IMAGE} AS build
 # Cleared, both builds come from the default index: torch then brings CUDA, several GB that the exporter does not use.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PACKAGES=/opt/vision/lib/python3.11/site-packages
 WORKDIR /src
 # pip stays outside: nothing can be installed in what is shipped.
 RUN python -m venv --without-pip /opt/vision
@@ -22,9 +22,10 @@ RUN python requirements.py gateway < pyproject.toml > wanted.txt \
 COPY README.md LICENSE ./
 COPY service service
 COPY export export
-# One distribution holds both halves; without torch the export half would only be a command that fails.
+COPY evaluation evaluation
+# One distribution holds all; without torch the rest would only be commands that fail.
 RUN python -m pip --python /opt/vision/bin/python install --no-deps . \
- && rm -rf /opt/vision/lib/python3.11/site-packages/export /opt/vision/bin/vision-export
+ && rm -rf ${PACKAGES}/export ${PACKAGES}/evaluation /opt/vision/bin/vision-*
 
 
 FROM build AS exporter-build
@@ -34,6 +35,7 @@ RUN python requirements.py exporter < pyproject.toml > wanted.txt \
 COPY README.md LICENSE ./
 COPY service service
 COPY export export
+COPY evaluation evaluation
 RUN python -m pip --python /opt/vision/bin/python install --no-deps .
 
 
