@@ -15,7 +15,7 @@ from export.catalogue.row import HubWeights, Row
 from export.errors import ExportError, SourceUnreachable
 from export.hub import require_or_cached
 from export.outcome import Outcome, Plan, State
-from export.quantisation.attempt import attempt_int8
+from export.quantisation.attempt import attempt_int8, withdraw_stranger
 from export.quantisation.identity import int8_name
 from export.repository import sweep, up_to_date
 from export.sources import Source, sources_of
@@ -47,7 +47,12 @@ def run(required: tuple[Row, ...], optional: tuple[Row, ...], plan: Plan, consol
 
         for row in (*required, *optional):
             fp32 = shown(row.name, partial(_one, row, plan, row in optional)).card
-            if fp32 is not None and row.name in plan.int8 | plan.int8_offered:
+            if fp32 is None:
+                continue
+            said = withdraw_stranger(fp32, plan.repository)
+            if said:
+                console.print(said, soft_wrap=True, highlight=False, markup=False)
+            if row.name in plan.int8 | plan.int8_offered:
                 shown(int8_name(row.name), partial(attempt_int8, row, fp32, plan))
     return outcomes
 

@@ -94,6 +94,16 @@ def publish(folder: Path, repository: Path, name: str) -> Path:
     return entry
 
 
+def withdraw(repository: Path, name: str) -> None:
+    """Takes the entry out of the repository, at once and whole. Raises RepositoryError."""
+    leaving = repository / f".staging-{name}-{os.getpid()}"  # what `sweep` removes, should this be killed half-way
+    try:
+        (repository / name).rename(leaving)
+    except OSError as err:
+        raise RepositoryError(f"{repository / name} cannot be removed: {err.strerror}.") from err
+    shutil.rmtree(leaving, ignore_errors=True)
+
+
 def sweep(repository: Path) -> None:
     """Removes what killed runs left, and puts back an entry that one of them had renamed away."""
     if not repository.is_dir():

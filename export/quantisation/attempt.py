@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import time
+from pathlib import Path
 
 from export.catalogue.row import Row
-from export.errors import ExportError, GateFailure
+from export.errors import ExportError, GateFailure, RepositoryError
 from export.outcome import Outcome, Plan, State
 from export.quantisation.identity import NoRanges, int8_name, int8_recipe
-from export.repository import entry_made_by
+from export.repository import entry_made_by, withdraw
 from export.steps import Say
-from service.manifest import ModelCard
+from service.errors import InvalidEntry
+from service.manifest import ModelCard, read_entry
 
 
 def attempt_int8(row: Row, fp32: ModelCard, plan: Plan, say: Say) -> Outcome:
@@ -42,6 +44,25 @@ def attempt_int8(row: Row, fp32: ModelCard, plan: Plan, say: Say) -> Outcome:
         return outcome("failed", str(err))
     except Exception as err:  # whatever a library raised: the other rows must still get their turn
         return outcome("failed", f"{type(err).__name__}: {err}")
+
+
+def withdraw_stranger(fp32: ModelCard, repository: Path) -> str:
+    """A sentence if the INT8 variant was of other weights than the entry now has, and so was removed; else empty.
+
+    Whoever asks for the model by name may be answered by any variant of it: they must be the same model.
+    """
+    name = int8_name(fp32.name)
+    try:
+        variant = read_entry(repository / name)
+    except InvalidEntry:
+        return ""
+    if variant.weights == fp32.weights:
+        return ""
+    try:
+        withdraw(repository, name)
+    except RepositoryError as err:
+        return str(err)
+    return f"{name}: removed, it was made from other weights."
 
 
 def _command(row: Row, plan: Plan) -> str:

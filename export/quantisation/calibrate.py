@@ -32,7 +32,7 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
 
 
 def calibrate(graph: FloatGraph, pixels: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
-    """Tensor → (least, largest) value over the pictures (N, H, W, 3), for every tensor that will be quantised.
+    """Tensor → (least, largest) value over the pictures (N, H, W, 3), for every input and output of OPERATORS.
 
     Plain extremes: the activations of these networks are bounded by ReLU6, and docs/quantisation.md has what
     percentiles did.
@@ -48,19 +48,7 @@ def calibrate(graph: FloatGraph, pixels: NDArray[np.uint8]) -> dict[str, tuple[f
         )
         calibrator.collect_data(_Pictures(pixels))
         found = calibrator.compute_data()
-    wanted = _quantised_tensors(graph.model)
     return {
         name: (float(np.min(tensor.range_value[0])), float(np.max(tensor.range_value[1])))
         for name, tensor in found.items()
-        if name in wanted
     }
-
-
-def _quantised_tensors(model: onnx.ModelProto) -> set[str]:
-    """All outputs but those that only a ReLU or a clip reads: such a pair becomes one operator, with one range."""
-    readers: dict[str, set[str]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, set()).add(node.op_type)
-    fused = {name for name, operators in readers.items() if operators <= {"Clip", "Relu"}}
-    return {name for node in model.graph.node for name in node.output} - fused
