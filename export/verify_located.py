@@ -44,7 +44,7 @@ def verify_located(
     after = gather(published, outputs, reference)
     gates = [(f"before_{name}", gate, before) for name, gate in _NUMERIC.items()]
     gates += [(name, gate, after) for name, gate in _DECLARED.items()]
-    gates += [(name, gate, after) for name, gate in _answer_gates({spec.name for spec in outputs})]
+    gates += [(name, gate, after) for name, gate in answer_gates({spec.name for spec in outputs})]
     results: list[tuple[str, str]] = []
     failures: list[tuple[str, str]] = []
     for name, gate, evidence in gates:
@@ -57,7 +57,8 @@ def verify_located(
     return tuple(results)
 
 
-def _answer_gates(names: set[str]) -> list[tuple[str, Gate]]:
+def answer_gates(names: set[str]) -> list[tuple[str, Gate]]:
+    """The gates for what the contract's outputs say."""
     if "class_map" in names:
         return [("pixels", _pixels)]
     return [("detections", _detections), *([("masks", _masks)] if "masks" in names else [])]

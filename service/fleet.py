@@ -21,9 +21,10 @@ from service.errors import (
     VisionError,
     WrongTask,
 )
+from service.graph_contract import contract_outputs
 from service.label_sets import label_names
 from service.latency import Variants
-from service.manifest import ModelCard, SegmentKind, Task, contract_outputs
+from service.manifest import ModelCard, SegmentKind, Task
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from service.errors import InvalidParameter
 from service.exchange import ask_of, kind_of, read_body, respond, respond_pictured, unless_gone
 from service.findings import Pictured, View, detect_finish, segment_finish
 from service.gateway import Gateway, gateway_of
+from service.graph_contract import contract_outputs
 from service.label_sets import label_names
-from service.manifest import SegmentKind, contract_outputs
+from service.manifest import SegmentKind
 from service.observation import observed
 from service.openapi import PICTURE_ANSWER, PICTURE_BODY, problems
 from service.pipeline import Served

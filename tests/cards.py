@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from service.graph_contract import contract_outputs
 from service.manifest import (
     Accuracy,
     ModelCard,
@@ -13,7 +14,6 @@ from service.manifest import (
     SegmentKind,
     TensorSpec,
     Weights,
-    contract_outputs,
 )
 
 

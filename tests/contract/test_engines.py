@@ -61,6 +61,21 @@ async def test_outputs_are_those_of_the_graph(rig: Rig) -> None:
             assert_close(outputs.arrays[name], array, atol=1e-4)
 
 
+async def test_a_model_without_batch_axis_takes_one_picture_at_a_time(rig: Rig) -> None:
+    card = next(card for card in await rig.engine.cards() if card.name == "single")
+    assert card.max_batch_size == 0
+    assert [spec.dims for spec in card.outputs] == [(5,), (4,)], "without the batch axis that the config names"
+    pixels = pictures(6)
+    answers = await asyncio.gather(*[rig.engine.infer(job("single", pixels[i : i + 1])) for i in range(6)])
+    for row, answer in enumerate(answers):
+        assert answer.arrays["embedding"].shape == (1, 4)
+        if rig.engine.name != "fake":
+            assert_close(answer.arrays["embedding"], expected(pixels[row : row + 1])["embedding"], atol=1e-4)
+    if rig.engine.name != "fake":  # which takes any number of rows
+        with pytest.raises(ValueError, match="2 rows"):
+            await rig.engine.infer(job("single", pixels[:2]))
+
+
 async def test_only_what_is_asked_for_comes_back(rig: Rig) -> None:
     outputs = await rig.engine.infer(job("tiny", pictures(1), ("embedding",)))
     assert outputs.arrays.keys() == {"embedding"}

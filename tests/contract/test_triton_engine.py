@@ -148,7 +148,7 @@ async def test_a_server_that_dies_and_returns(triton: TritonEngine, triton_serve
     async with asyncio.timeout(5):
         while True:
             try:
-                assert len(await triton.cards()) == 4
+                assert len(await triton.cards()) == 5
                 await triton.infer(job("tiny"))
                 break
             except EngineUnavailable:

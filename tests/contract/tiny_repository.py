@@ -1,8 +1,9 @@
-"""A model repository of four tiny models, made on the spot: no weights to fetch, no torch.
+"""A model repository of five tiny models, made on the spot: no weights to fetch, no torch.
 
 tiny   8×8 pictures → probabilities (5) and embedding (4), in microseconds
 slow   the same answer after some tenths of a second
 picky  fails inside ONNX Runtime if a picture's first byte is 255, else answers
+single `tiny` without a batch axis to grow: max_batch_size 0, its graph takes exactly one picture
 narrow `slow`, one picture at a time; on Triton two may wait for it, for 150 ms at most
 """
 
@@ -46,10 +47,11 @@ _TO_EMBEDDING = _random.normal(size=(SIDE_PX * SIDE_PX * 3, EMBEDDING)).astype(n
 
 
 def write_tiny_repository(folder: Path) -> list[ModelCard]:
-    """Writes the four entries and returns their cards, sorted by name."""
+    """Writes the five entries and returns their cards, sorted by name."""
     cards = [
         _write_model(folder / "narrow", _slow_nodes(), max_batch_size=1),
         _write_model(folder / "picky", _picky_nodes()),
+        _write_model(folder / "single", [], max_batch_size=0),
         _write_model(folder / "slow", _slow_nodes()),
         _write_model(folder / "tiny", []),
     ]
@@ -97,13 +99,13 @@ def _narrow_the_queue(config: Path) -> None:
 def _write_model(entry: Path, extra: list[onnx.NodeProto], max_batch_size: int = MAX_BATCH) -> ModelCard:
     path = onnx_path(entry)
     path.parent.mkdir(parents=True)
-    onnx.save(_model(extra), path)
+    onnx.save(_model(extra, "N" if max_batch_size else 1), path)
     card = _card(entry.name, max_batch_size, file_sha256(path), path.stat().st_size)
     write_entry(card, entry)
     return card
 
 
-def _model(extra: list[onnx.NodeProto]) -> onnx.ModelProto:
+def _model(extra: list[onnx.NodeProto], batch: str | int = "N") -> onnx.ModelProto:
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["pixels", "scale"], ["scaled"]),
@@ -130,10 +132,10 @@ def _model(extra: list[onnx.NodeProto]) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIDE_PX, SIDE_PX, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, SIDE_PX, SIDE_PX, 3])],
         [
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", CLASSES]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", EMBEDDING]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, CLASSES]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, EMBEDDING]),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used],
     )
