@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from export import all_command, import_command
 from export.batch import run
 from export.catalogue.registry import CATALOGUE, DEFAULT_NAMES, HUB_DEFAULT_NAMES, find
 from export.catalogue.row import Row
@@ -75,6 +77,7 @@ def export(
 ) -> None:
     """Turn models of the catalogue into verified entries of a model repository.
 
+    `--all` runs every row, `--import FILE` takes an ONNX file of one's own: see `--all --help`, `--import x --help`.
     Exit code: 0 all done, 1 some failed, 2 wrong usage.
     """
     console = Console()
@@ -103,7 +106,14 @@ def _say_what_failed(outcomes: list[Outcome], console: Console) -> None:
 
 
 def main() -> None:
-    app(prog_name="vision-export")
+    """`--all` and `--import` have options of their own, so each is a command of its own."""
+    if "--all" in sys.argv:
+        chosen = all_command.app
+    elif "--import" in sys.argv:
+        chosen = import_command.app
+    else:
+        chosen = app
+    chosen(prog_name="vision-export")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from export.catalogue.row import HubWeights, PackageWeights, Row, StarterWeights
+from export.catalogue.twins import TWINS
 from export.run_table import Run, summary
 
 _HEAD = """# The catalogue
@@ -38,6 +39,11 @@ def page(every_row: Iterable[Row], runs: Mapping[str, Run]) -> str:
 def _family(rows: tuple[Row, ...], runs: Mapping[str, Run]) -> str:
     lines = [_COLUMNS, *(f"{_line(row, runs.get(row.name))}\n" for row in rows)]
     notes = [f"\\* `{row.name}`: {row.params_note}.\n" for row in rows if row.params_note]
+    notes += [
+        f"`{row.name}` does not fit 16 GB ({TWINS[row.name][1]}): proved by `{TWINS[row.name][0]}`, the same code.\n"
+        for row in rows
+        if row.name in TWINS
+    ]
     return "".join([*lines, "\n" if notes else "", *notes])
 
 

@@ -30,6 +30,16 @@ LICENCE_FILE = "LICENSE.weights"
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """A graph that has passed every gate, and what it was judged by."""
+
+    module: nn.Module
+    reference: Reference
+    outputs: tuple[TensorSpec, ...]
+    results: Results
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """What was found out about a graph that is good."""
 
@@ -59,7 +69,20 @@ def export_row(row: Row, sources: tuple[Source, ...], repository: Path, say: Say
 
 
 def _make(row: Row, loaded: Loaded, entry: Path, say: Say) -> Measured:
-    """Writes the entry's ONNX file and judges it."""
+    """Writes the entry's ONNX file, judges it and measures it."""
+    graph = make_graph(row, loaded, entry, say)
+    say("profile")
+    return Measured(
+        outputs=graph.outputs,
+        params=_params(loaded.module),
+        flops=count_flops(graph.module, row.resize.size_hw),
+        verification=graph.results,
+        profile=profile(onnx_path(entry), graph.reference.pixels),
+    )
+
+
+def make_graph(row: Row, loaded: Loaded, entry: Path, say: Say) -> Verified:
+    """Writes the entry's ONNX file and judges it. Raises GraphError or GateFailure."""
     say("reference")
     source = upstream(row)
     reference = classify_reference(loaded.module, row.network.head, source, seven_pixels(source))
@@ -70,15 +93,8 @@ def _make(row: Row, loaded: Loaded, entry: Path, say: Say) -> Measured:
     say("optimise")
     save(optimise(model), entry)
     say("verify")
-    verification = verify(onnx_path(entry), outputs, reference) + external_data_result(entry)
-    say("profile")
-    return Measured(
-        outputs=outputs,
-        params=_params(loaded.module),
-        flops=count_flops(module, row.resize.size_hw),
-        verification=verification,
-        profile=profile(onnx_path(entry), reference.pixels),
-    )
+    results = verify(onnx_path(entry), outputs, reference) + external_data_result(entry)
+    return Verified(module, reference, outputs, results)
 
 
 def _outputs(reference: Reference) -> tuple[TensorSpec, ...]:

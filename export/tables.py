@@ -8,6 +8,7 @@ from rich.table import Table
 
 from export.catalogue.row import HubWeights, PackageWeights, Row, StarterWeights
 from export.outcome import Outcome
+from export.run_table import Run
 
 _KINDS = {PackageWeights: "package", HubWeights: "hub", StarterWeights: "starter"}
 
@@ -58,3 +59,16 @@ def _measured(outcome: Outcome) -> tuple[str, str, str, str, str]:
         f"{p50_ms:.1f}" if p50_ms else "–",
         str(len(card.verification)),
     )
+
+
+def runs_table(runs: Iterable[Run]) -> Table:
+    """What became of every row of `--all`."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("model", "state"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("s", "peak MB", "gates"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("why it failed")
+    for run in runs:
+        table.add_row(run.name, run.state, f"{run.seconds:.0f}", str(run.peak_mb), str(run.gates or "–"), run.reason)
+    return table

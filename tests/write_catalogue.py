@@ -6,7 +6,7 @@ from pathlib import Path
 
 from export.catalogue.registry import CATALOGUE
 from export.catalogue_page import page
-from export.run_table import read_runs
+from export.run_table import markdown, read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES_FILE = ROOT / "service" / "catalogue_names.txt"
@@ -26,6 +26,7 @@ def page_text() -> str:
 def main() -> None:
     NAMES_FILE.write_text(names_text(), encoding="utf-8")
     PAGE_FILE.write_text(page_text(), encoding="utf-8")
+    RUNS_FILE.with_suffix(".md").write_text(markdown(CATALOGUE.values(), read_runs(RUNS_FILE)), encoding="utf-8")
 
 
 if __name__ == "__main__":

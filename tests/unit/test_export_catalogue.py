@@ -17,11 +17,13 @@ from torchvision.models import ResNet50_Weights, get_model_weights
 from export.catalogue.family import TIMM_RESULTS
 from export.catalogue.registry import CATALOGUE, DEFAULT_NAMES, FAMILIES, HUB_DEFAULT_NAMES, by_name, find
 from export.catalogue.row import HubWeights, Network, PackageWeights, Row, StarterWeights
+from export.catalogue.twins import TWINS
 from export.errors import UnknownRow
 from export.key_names import RENAMINGS
 from export.network import build, without_training_parts
+from export.run_table import markdown, read_runs
 from export.upstream import upstream
-from tests.write_catalogue import NAMES_FILE, names_text
+from tests.write_catalogue import NAMES_FILE, PAGE_FILE, RUNS_FILE, names_text, page_text
 
 # torchvision tells users of its Inception networks what may change.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -155,6 +157,13 @@ def test_mandatory_fields_are_filled(row: Row) -> None:
             assert source.keys in RENAMINGS
 
 
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_is_the_same_code_in_a_smaller_size(name: str) -> None:
+    row, twin = find(name), find(TWINS[name][0])
+    assert (row.network.library, row.network.head, row.family) == (twin.network.library, twin.network.head, twin.family)
+    assert twin.params_millions < row.params_millions / 4
+
+
 def test_families_are_in_the_order_of_the_history() -> None:
     """Each file begins no earlier than what began the file before it, papers of one year in any order."""
     first = [min(row.year for row in family) for family in FAMILIES if family[0].task == "classify"]
@@ -189,3 +198,10 @@ def test_defaults_are_rows_with_the_weights_they_claim() -> None:
 def test_label_file_is_torchvision_s_list() -> None:
     names = (LABELS / "imagenet-1k.txt").read_text(encoding="utf-8").splitlines()
     assert names == ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
+
+
+def test_the_pages_are_written_from_the_registry_and_the_last_run() -> None:
+    assert PAGE_FILE.read_text(encoding="utf-8") == page_text(), "run `python -m tests.write_catalogue`"
+    runs = read_runs(RUNS_FILE)
+    assert RUNS_FILE.with_suffix(".md").read_text(encoding="utf-8") == markdown(CATALOGUE.values(), runs)
+    assert set(runs) <= set(CATALOGUE), "a run of a row that is gone"

@@ -1,0 +1,48 @@
+"""`vision-export --all`: every row of the catalogue through the gates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from export.catalogue.registry import CATALOGUE
+from export.run_all import AllPlan, Bounds, run_all
+from export.run_table import summary
+from export.sources import parse_choice
+from export.tables import runs_table
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+
+
+@app.command()
+def export_all(
+    everything: Annotated[bool, typer.Option("--all", help="Every row of the catalogue, smallest first.")] = True,
+    repository: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("model_repository"),
+    weights: Annotated[str, typer.Option(metavar="hub|package|random", help="Where the weights come from.")] = "first",
+    runs: Annotated[Path, typer.Option(help="The table, as JSON; the .md beside it is for people.")] = Path(
+        "catalogue-run.json"
+    ),
+    minutes: Annotated[float, typer.Option(help="Most time for one row.")] = 20,
+    memory_gb: Annotated[float, typer.Option("--memory-gb", help="Most memory for one row; 0: no bound.")] = 16,
+    stop_after: Annotated[float, typer.Option(help="Begin no row after so many minutes; 0: run to the end.")] = 0,
+    discard: Annotated[bool, typer.Option("--discard", help="Remove each entry once it has passed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run even what has passed.")] = False,
+) -> None:
+    """Export every row, each in a process of its own. Stopped, the same command goes on where it was.
+
+    Exit code: 0 all passed, 1 some failed or were not run, 2 wrong usage.
+    """
+    try:
+        choice = parse_choice(weights)
+    except ValueError as err:
+        raise typer.BadParameter(f"{err}.", param_hint="--weights") from err
+    console = Console()
+    bounds = Bounds(minutes * 60, int(memory_gb * 1e9), stop_after * 60 if stop_after else float("inf"))
+    done = run_all(CATALOGUE.values(), AllPlan(repository, choice, force, discard, runs, bounds), console)
+    console.print(runs_table(done.values()))
+    console.print(summary(CATALOGUE.values(), done), highlight=False)
+    if any(name not in done or done[name].state == "failed" for name in CATALOGUE):
+        raise typer.Exit(1)

@@ -1,0 +1,153 @@
+"""Every row, one after another, each in a process of its own with a bound on its time and its memory.
+
+A row that fails, hangs or is killed costs its own result and nothing else. The table is written after every row, so
+that a run which is stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from export.catalogue.row import Row
+from export.errors import WeightsError
+from export.repository import recipe, up_to_date
+from export.run_one import Order, command
+from export.run_table import Run, markdown, read_runs, write_runs
+from export.sources import Choice, sources_of
+
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one row may take, and the whole run: no row is begun after `whole_run_s`."""
+
+    seconds: float
+    memory_bytes: int
+    whole_run_s: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class AllPlan:
+    """discard: remove each entry once it has passed, for a run that only proves; `runs`: the table's JSON file."""
+
+    repository: Path
+    weights: Choice
+    force: bool
+    discard: bool
+    runs: Path
+    bounds: Bounds
+
+
+def run_all(rows: Iterable[Row], plan: AllPlan, console: Console) -> dict[str, Run]:
+    """Name → run, of this run and of those before it. The table's two files are up to date after every row."""
+    rows = tuple(rows)
+    runs = read_runs(plan.runs)
+    todo = [row for row in smallest_first(rows) if plan.force or not _is_done(row, plan, runs)]
+    console.print(f"{len(rows) - len(todo)} of {len(rows)} rows are done already.", highlight=False)
+    for row, run in _each(todo, plan, console):
+        runs[row.name] = run
+        _write(rows, plan.runs, runs)
+    _write(rows, plan.runs, runs)
+    return runs
+
+
+def smallest_first(rows: Iterable[Row]) -> list[Row]:
+    """By parameters times pixels: most rows are done before the few that take most of the time."""
+    return sorted(rows, key=lambda row: row.params_millions * row.resize.size_hw[0] * row.resize.size_hw[1])
+
+
+def _write(rows: tuple[Row, ...], file: Path, runs: dict[str, Run]) -> None:
+    known = {row.name: runs[row.name] for row in rows if row.name in runs}
+    write_runs(file, known)
+    file.with_suffix(".md").write_text(markdown(rows, known), encoding="utf-8")
+
+
+def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Row, Run]]:
+    began_s = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(todo))
+        for row in todo:
+            if time.monotonic() - began_s > plan.bounds.whole_run_s:
+                console.print("The time for the whole run is up; the same command goes on from here.")
+                return
+            progress.update(task, description=row.name)
+            run = run_one(row, plan)
+            progress.advance(task)
+            said = f": {run.reason}" if run.reason else ""
+            console.print(
+                f"{row.name}: {run.state} ({run.seconds:.0f} s, {run.peak_mb} MB){said}",
+                soft_wrap=True,
+                highlight=False,
+                markup=False,
+            )
+            yield row, run
+
+
+def _choice(row: Row, plan: AllPlan) -> Choice:
+    """A starter head is nothing without its weights, and they are in this repository."""
+    return Choice("starter") if row.network.library == "starter" else plan.weights
+
+
+def _recipe(row: Row, plan: AllPlan) -> str:
+    try:
+        return recipe(row, sources_of(row, _choice(row, plan))[0])
+    except WeightsError:
+        return ""
+
+
+def _is_done(row: Row, plan: AllPlan, runs: dict[str, Run]) -> bool:
+    run = runs.get(row.name)
+    if run is None or run.state != "passed" or run.recipe != _recipe(row, plan):
+        return False
+    return plan.discard or up_to_date(plan.repository, row, sources_of(row, _choice(row, plan))) is not None
+
+
+def run_one(row: Row, plan: AllPlan) -> Run:
+    """What became of one row. Never raises for what the row does."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        choice, most_bytes = _choice(row, plan), plan.bounds.memory_bytes
+        order = Order(row.name, str(plan.repository), choice.argument, plan.force, most_bytes, str(report))
+        run = _bounded(order, plan.bounds.seconds, _recipe(row, plan))
+        if report.is_file():
+            run = replace(run, **json.loads(report.read_text(encoding="utf-8")))
+    if plan.discard and run.state == "passed":
+        shutil.rmtree(plan.repository / row.name, ignore_errors=True)
+    return run
+
+
+def _bounded(order: Order, most_seconds: float, recipe_digest: str) -> Run:
+    """The child's time and memory; `failed` until its own report says otherwise."""
+    start_s = time.monotonic()
+    # A session of its own, so that whatever the child starts ends with it. The command is this program's own.
+    child = subprocess.Popen(  # noqa: S603
+        command(order), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    timed_out = False
+    while True:
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            break
+        if not timed_out and time.monotonic() - start_s > most_seconds:
+            timed_out = True
+            os.killpg(child.pid, signal.SIGKILL)
+        time.sleep(POLL_S)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    reason = f"stopped after {most_seconds:.0f} s" if timed_out else f"the process ended with {child.returncode}"
+    seconds = round(time.monotonic() - start_s, 1)
+    # Linux counts in units of 1024 bytes.
+    return Run(order.name, "failed", recipe_digest, seconds, round(usage.ru_maxrss * 1024 / 1e6), reason)

@@ -1,0 +1,119 @@
+"""`vision-export --all`: children that pass, fail, crash or hang, and the table that survives all of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from export.catalogue.registry import CATALOGUE, find
+from export.run_all import AllPlan, Bounds, run_all, smallest_first
+from export.run_one import Order, command
+from export.run_table import Run, markdown, read_runs, summary, write_runs
+from export.sources import Choice
+
+ROWS = tuple(find(name) for name in ("lenet5", "effnet_cifar10", "nin_cifar10", "vgg16"))
+
+# What each child does in place of an export.
+CHILDREN = {
+    "lenet5": 'import pathlib; pathlib.Path(report).write_text(\'{"state": "passed", "reason": "", "gates": 10}\')',
+    "effnet_cifar10": "import time; time.sleep(60)",
+    "nin_cifar10": "import os; os.abort()",
+    "vgg16": 'import pathlib; pathlib.Path(report).write_text(\'{"state": "failed", "reason": "wrong"}\')',
+}
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AllPlan:
+    """A run in which no child exports anything; each notes that it was there."""
+
+    def instead(order: Order) -> list[str]:
+        began = f"open({str(tmp_path / 'began')!r}, 'a').write({order.name!r} + ' ')"
+        return [sys.executable, "-c", f"{began}; report = {order.report!r}; {CHILDREN[order.name]}"]
+
+    monkeypatch.setattr("export.run_all.command", instead)
+    bounds = Bounds(seconds=1.0, memory_bytes=0)
+    return AllPlan(tmp_path / "repository", Choice("random"), False, True, tmp_path / "runs.json", bounds)
+
+
+def began(plan: AllPlan) -> list[str]:
+    names = (plan.runs.parent / "began").read_text().split()
+    (plan.runs.parent / "began").unlink()
+    return names
+
+
+def test_every_row_gets_its_turn_whatever_the_others_do(plan: AllPlan) -> None:
+    runs = run_all(ROWS, plan, Console(quiet=True))
+    assert {name: run.state for name, run in runs.items()} == {
+        "lenet5": "passed",
+        "effnet_cifar10": "failed",
+        "nin_cifar10": "failed",
+        "vgg16": "failed",
+    }
+    assert runs["effnet_cifar10"].reason == "stopped after 1 s"
+    assert runs["nin_cifar10"].reason == "the process ended with -6"
+    assert runs["vgg16"].reason == "wrong"
+    assert runs["lenet5"].peak_mb > 0
+    assert began(plan) == ["lenet5", "effnet_cifar10", "nin_cifar10", "vgg16"]
+
+
+def test_a_second_run_leaves_what_passed_and_tries_the_rest_again(plan: AllPlan) -> None:
+    run_all(ROWS, plan, Console(quiet=True))
+    began(plan)
+    run_all(ROWS, plan, Console(quiet=True))
+    assert began(plan) == ["effnet_cifar10", "nin_cifar10", "vgg16"]
+
+
+def test_a_row_that_has_changed_is_run_again(plan: AllPlan) -> None:
+    run_all(ROWS[:1], plan, Console(quiet=True))
+    began(plan)
+    run_all((replace(ROWS[0], mean=(0.1, 0.1, 0.1)),), plan, Console(quiet=True))
+    assert began(plan) == ["lenet5"]
+
+
+def test_an_entry_that_was_kept_and_is_gone_is_made_again(plan: AllPlan) -> None:
+    kept = replace(plan, discard=False)
+    run_all(ROWS[:1], kept, Console(quiet=True))
+    began(plan)
+    run_all(ROWS[:1], kept, Console(quiet=True))
+    assert began(plan) == ["lenet5"]
+
+
+def test_no_row_is_begun_after_the_whole_run_s_time(plan: AllPlan) -> None:
+    short = replace(plan, bounds=Bounds(1.0, 0, whole_run_s=0.0))
+    run_all(ROWS, short, Console(quiet=True))
+    assert not (plan.runs.parent / "began").exists()
+    assert summary(ROWS, read_runs(plan.runs)).startswith("4 rows: 0 run, 0 passed every gate, 0 failed, 4 not run")
+
+
+def test_the_table_is_both_files_and_says_what_was_not_run(plan: AllPlan) -> None:
+    run_all(ROWS[:3], plan, Console(quiet=True))
+    runs = read_runs(plan.runs)
+    page = markdown(ROWS, runs)
+    assert "4 rows: 3 run, 1 passed every gate, 2 failed, 1 not run" in page
+    assert "| `vgg16` | not run |" in page
+    assert plan.runs.with_suffix(".md").read_text(encoding="utf-8") == markdown(ROWS[:3], runs)
+
+
+def test_runs_are_read_as_they_were_written(tmp_path: Path) -> None:
+    runs = {"a": Run("a", "passed", "0123", 1.5, 300, p50_ms=2.25), "b": Run("b", "failed", "", 0.1, 9, "“why” | not")}
+    write_runs(tmp_path / "deep" / "runs.json", runs)
+    assert read_runs(tmp_path / "deep" / "runs.json") == runs
+    assert read_runs(tmp_path / "none.json") == {}
+
+
+def test_smaller_networks_come_first() -> None:
+    names = [row.name for row in smallest_first(CATALOGUE.values())]
+    assert names[0] == "lenet5"
+    assert names.index("mobilenet_v1_025_128") < names.index("resnet50") < names.index("efficientnet_l2_ns")
+
+
+def test_the_child_is_told_everything_in_one_argument() -> None:
+    order = Order("lenet5", "repository", "random", True, 16, "report.json")
+    assert command(order)[1:3] == ["-m", "export.run_one"]
+    assert Order(**json.loads(command(order)[3])) == order
+    assert asdict(order)["most_bytes"] == 16
