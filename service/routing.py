@@ -154,8 +154,7 @@ def choose(
         accurate = variants.accuracy >= demand.min_accuracy
         if not accurate.any():
             return Refusal("accuracy-unsatisfiable", float(estimates.unloaded_ms.min()))
-    in_time = estimates.p95_ms <= estimates.spent_ms + (demand.budget_ms - estimates.spent_ms) * (1.0 - HEADROOM)
-    feasible = accurate & in_time & (estimates.work_ms <= room_ms)
+    feasible = accurate & _in_time(estimates, demand) & (estimates.work_ms <= room_ms)
     if _waits_too_long(estimates, demand):
         feasible[:] = False
     if not feasible.any():
@@ -190,10 +189,16 @@ def admit_pinned(estimates: Estimates, index: int, demand: Demand) -> Choice | R
 
 
 def _will_make_it(estimates: Estimates, demand: Demand) -> Flags:
-    """(V,) true if the answer comes in 95 of 100 cases; on an idle machine, where nobody else suffers, in 50."""
+    """(V,) true if the answer comes in time with headroom; on an idle machine, where nobody else suffers, typically."""
     idle = estimates.p50_ms - estimates.spent_ms <= estimates.unloaded_ms * 1.1
-    makes_it: Flags = (estimates.p95_ms <= demand.budget_ms) | (idle & (estimates.p50_ms <= demand.budget_ms))
+    makes_it: Flags = _in_time(estimates, demand) | (idle & (estimates.p50_ms <= demand.budget_ms))
     return makes_it
+
+
+def _in_time(estimates: Estimates, demand: Demand) -> Flags:
+    remaining_ms = demand.budget_ms - estimates.spent_ms
+    in_time: Flags = estimates.p95_ms <= estimates.spent_ms + remaining_ms * (1.0 - HEADROOM)
+    return in_time
 
 
 def _waits_too_long(estimates: Estimates, demand: Demand) -> bool:
