@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.device import RESULTS, circumstances, device
-from export.catalogue.registry import DEFAULT_NAMES, find
+from export.catalogue.registry import CALIBRATED_NAMES, find
 from export.photographs import seven_pixels
 from export.quantisation.float_graph import float_graph
 from export.quantisation.identity import fitting_ranges
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, default=RESULTS / "precision.json")
     given = parser.parse_args()
     with TemporaryDirectory() as scratch:
-        rows = [row(name, given, Path(scratch) / f"{name}.onnx") for name in DEFAULT_NAMES]
+        rows = [row(name, given, Path(scratch) / f"{name}.onnx") for name in CALIBRATED_NAMES]
     given.write.parent.mkdir(parents=True, exist_ok=True)
     given.write.write_text(json.dumps({**circumstances(), "threads": 1, "rows": rows}, indent=2) + "\n")
     show(rows)

@@ -67,6 +67,8 @@ DEFAULT_NAMES = (
     *(row.name for row in starter.ROWS),
 )
 HUB_DEFAULT_NAMES = ("efficientnet_b0", "resnet50")
+# Those whose INT8 calibration ranges ship with the project.
+CALIBRATED_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
 
 
 def by_name(rows: Iterable[Row]) -> Mapping[str, Row]:

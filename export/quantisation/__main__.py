@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from export.catalogue.registry import DEFAULT_NAMES, find
+from export.catalogue.registry import CALIBRATED_NAMES, find
 from export.quantisation.ranges import shipped_file, write_ranges
 from service.manifest import onnx_path, read_entry
 
@@ -27,7 +27,7 @@ def ranges(
     from export.quantisation.make_ranges import make_ranges
     from export.upstream import upstream
 
-    for name in names or DEFAULT_NAMES:
+    for name in names or CALIBRATED_NAMES:
         entry = repository / name
         fp32, weights_sha256 = onnx_path(entry), read_entry(entry).weights.sha256
         made = make_ranges(fp32, float_graph(fp32), weights_sha256, pictures, upstream(find(name)))

@@ -9,7 +9,8 @@ from pathlib import Path
 from export.catalogue.row import Row
 from export.errors import ExportError, GateFailure, RepositoryError
 from export.outcome import Outcome, Plan, State
-from export.quantisation.identity import NoRanges, int8_name, int8_recipe
+from export.quantisation.held_out import demand
+from export.quantisation.identity import NoRanges, fitting_ranges, int8_name, int8_recipe
 from export.repository import entry_made_by, withdraw
 from export.steps import Say
 from service.errors import InvalidEntry
@@ -32,6 +33,8 @@ def attempt_int8(row: Row, fp32: ModelCard, plan: Plan, say: Say) -> Outcome:
         card = None if plan.force else entry_made_by(plan.repository, int8_name(row.name), {recipe})
         if card is not None:
             return outcome("up to date", card=card)
+        if plan.calibration is None:
+            demand(fitting_ranges(fp32).measured)
         # torch, timm and ONNX Runtime take seconds to import: only when something is really made.
         from export.quantisation.variant import export_int8
 
