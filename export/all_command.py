@@ -19,6 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def export_all(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="Only these; left out: all.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every row of the catalogue, smallest first.")] = True,
     repository: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("model_repository"),
     weights: Annotated[str, typer.Option(metavar="hub|package|random", help="Where the weights come from.")] = "first",
@@ -28,7 +29,7 @@ def export_all(
     minutes: Annotated[float, typer.Option(help="Most time for one row.")] = 20,
     memory_gb: Annotated[float, typer.Option("--memory-gb", help="Most memory for one row; 0: no bound.")] = 16,
     stop_after: Annotated[float, typer.Option(help="Begin no row after so many minutes; 0: run to the end.")] = 0,
-    discard: Annotated[bool, typer.Option("--discard", help="Remove each entry once it has passed.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Leave no entries: only prove.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run even what has passed.")] = False,
 ) -> None:
     """Export every row, each in a process of its own. Stopped, the same command goes on where it was.
@@ -40,9 +41,13 @@ def export_all(
     except ValueError as err:
         raise typer.BadParameter(f"{err}.", param_hint="--weights") from err
     console = Console()
+    unknown = [name for name in names or [] if name not in CATALOGUE]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: not in the catalogue.", param_hint="NAME")
+    rows = tuple(row for row in CATALOGUE.values() if not names or row.name in names)
     bounds = Bounds(minutes * 60, int(memory_gb * 1e9), stop_after * 60 if stop_after else float("inf"))
-    done = run_all(CATALOGUE.values(), AllPlan(repository, choice, force, discard, runs, bounds), console)
+    done = run_all(rows, AllPlan(repository, choice, force, discard, runs, bounds), console)
     console.print(runs_table(done.values()))
-    console.print(summary(CATALOGUE.values(), done), highlight=False)
-    if any(name not in done or done[name].state == "failed" for name in CATALOGUE):
+    console.print(summary(rows, done), highlight=False)
+    if any(row.name not in done or done[row.name].state == "failed" for row in rows):
         raise typer.Exit(1)

@@ -41,7 +41,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class AllPlan:
-    """discard: remove each entry once it has passed, for a run that only proves; `runs`: the table's JSON file."""
+    """discard: go through the gates and leave no entry, for a run that only proves; `runs`: the table's JSON file."""
 
     repository: Path
     weights: Choice
@@ -70,8 +70,10 @@ def smallest_first(rows: Iterable[Row]) -> list[Row]:
 
 
 def _write(rows: tuple[Row, ...], file: Path, runs: dict[str, Run]) -> None:
+    # In the order of the rows; a table of more rows than these keeps the others.
     known = {row.name: runs[row.name] for row in rows if row.name in runs}
-    write_runs(file, known)
+    others = {name: run for name, run in runs.items() if name not in known}
+    write_runs(file, known | others)
     file.with_suffix(".md").write_text(markdown(rows, known), encoding="utf-8")
 
 
@@ -121,7 +123,15 @@ def run_one(row: Row, plan: AllPlan) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         choice, most_bytes = _choice(row, plan), plan.bounds.memory_bytes
-        order = Order(row.name, str(plan.repository), choice.argument, plan.force, most_bytes, str(report))
+        order = Order(
+            name=row.name,
+            repository=str(plan.repository),
+            weights=choice.argument,
+            force=plan.force,
+            prove_only=plan.discard,
+            most_bytes=most_bytes,
+            report=str(report),
+        )
         run = _bounded(order, plan.bounds.seconds, _recipe(row, plan))
         if report.is_file():
             run = replace(run, **json.loads(report.read_text(encoding="utf-8")))

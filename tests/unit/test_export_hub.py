@@ -116,3 +116,23 @@ print(loaded.weights.source, loaded.weights.origin, len(loaded.weights.sha256), 
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "hub|timm, tf_efficientnet_lite0.in1k|64"
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vit_tiny_patch16_224", "se_resnet50", "bninception"])
+def test_each_kind_of_checkpoint_says_in_a_sentence_that_its_home_is_away(
+    name: str, empty_caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchvision's enum, timm's hub, timm's address of its own, pytorchcv's releases."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("HOME", str(empty_caches))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    hub._probe.cache_clear()
+    row = find(name)
+    (source,) = row.weights
+    assert isinstance(source, HubWeights)
+    with pytest.raises(SourceUnreachable, match="cannot be reached"):
+        hub.fetch(row.network, source)
+    with pytest.raises(SourceUnreachable, match="cannot be reached"):
+        hub.require_or_cached(row.network, source)

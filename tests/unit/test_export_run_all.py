@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from export.all_command import app
 from export.catalogue.registry import CATALOGUE, find
 from export.run_all import AllPlan, Bounds, run_all, smallest_first
 from export.run_one import Order, command
@@ -113,7 +115,29 @@ def test_smaller_networks_come_first() -> None:
 
 
 def test_the_child_is_told_everything_in_one_argument() -> None:
-    order = Order("lenet5", "repository", "random", True, 16, "report.json")
+    order = Order("lenet5", "repository", "random", True, False, 16, "report.json")
     assert command(order)[1:3] == ["-m", "export.run_one"]
     assert Order(**json.loads(command(order)[3])) == order
     assert asdict(order)["most_bytes"] == 16
+
+
+def test_a_real_child_proves_the_smallest_row(tmp_path: Path) -> None:
+    words = ["lenet5", "--weights", "random", "--discard", "--runs", str(tmp_path / "runs.json")]
+    result = CliRunner().invoke(app, [*words, "--repository", str(tmp_path / "repository")])
+    assert result.exit_code == 0, result.output
+    run = read_runs(tmp_path / "runs.json")["lenet5"]
+    assert (run.state, run.weights, run.params, run.gates) == ("passed", "untrained", 61706, 10)
+    assert run.flops > 0
+    assert 100 < run.peak_mb < 16_000
+    assert not (tmp_path / "repository" / "lenet5").exists()
+
+
+def test_too_little_memory_fails_the_row_and_nothing_else(tmp_path: Path) -> None:
+    words = ["lenet5", "--weights", "random", "--discard", "--memory-gb", "0.05", "--runs", str(tmp_path / "runs.json")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert read_runs(tmp_path / "runs.json")["lenet5"].state == "failed"
+
+
+def test_names_that_nobody_knows_are_wrong_usage() -> None:
+    assert CliRunner().invoke(app, ["resnet5000"]).exit_code == 2
