@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from export.catalogue.registry import CATALOGUE
+from export.catalogue.twins import TWINS
 from export.run_all import AllPlan, Bounds, run_all
 from export.run_table import summary
 from export.sources import parse_choice
@@ -46,8 +47,9 @@ def export_all(
         raise typer.BadParameter(f"{', '.join(unknown)}: not in the catalogue.", param_hint="NAME")
     rows = tuple(row for row in CATALOGUE.values() if not names or row.name in names)
     bounds = Bounds(minutes * 60, int(memory_gb * 1e9), stop_after * 60 if stop_after else float("inf"))
-    done = run_all(rows, AllPlan(repository, choice, force, discard, runs, bounds), console)
+    done = run_all(rows, AllPlan(repository, choice, force, discard, runs, bounds, bool(names)), console)
     console.print(runs_table(done.values()))
     console.print(summary(rows, done), highlight=False)
-    if any(row.name not in done or done[row.name].state == "failed" for row in rows):
+    wanted = [row.name for row in rows if names or row.name not in TWINS]
+    if any(name not in done or done[name].state == "failed" for name in wanted):
         raise typer.Exit(1)

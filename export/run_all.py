@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from export.catalogue.row import Row
+from export.catalogue.twins import TWINS
 from export.errors import WeightsError
 from export.repository import recipe, up_to_date
 from export.run_one import Order, command
@@ -41,7 +42,12 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class AllPlan:
-    """discard: go through the gates and leave no entry, for a run that only proves; `runs`: the table's JSON file."""
+    """What holds for every row.
+
+    discard     go through the gates and leave no entry, for a run that only proves
+    runs        the table's JSON file
+    twins_too   also rows that are known to be too large, and are proved by a smaller size (export.catalogue.twins)
+    """
 
     repository: Path
     weights: Choice
@@ -49,14 +55,16 @@ class AllPlan:
     discard: bool
     runs: Path
     bounds: Bounds
+    twins_too: bool = False
 
 
 def run_all(rows: Iterable[Row], plan: AllPlan, console: Console) -> dict[str, Run]:
     """Name → run, of this run and of those before it. The table's two files are up to date after every row."""
     rows = tuple(rows)
     runs = read_runs(plan.runs)
-    todo = [row for row in smallest_first(rows) if plan.force or not _is_done(row, plan, runs)]
-    console.print(f"{len(rows) - len(todo)} of {len(rows)} rows are done already.", highlight=False)
+    wanted = [row for row in smallest_first(rows) if plan.twins_too or row.name not in TWINS]
+    todo = [row for row in wanted if plan.force or not _is_done(row, plan, runs)]
+    console.print(f"{len(wanted) - len(todo)} of {len(wanted)} rows are done already.", highlight=False)
     for row, run in _each(todo, plan, console):
         runs[row.name] = run
         _write(rows, plan.runs, runs)
@@ -66,7 +74,13 @@ def run_all(rows: Iterable[Row], plan: AllPlan, console: Console) -> dict[str, R
 
 def smallest_first(rows: Iterable[Row]) -> list[Row]:
     """By parameters times pixels: most rows are done before the few that take most of the time."""
-    return sorted(rows, key=lambda row: row.params_millions * row.resize.size_hw[0] * row.resize.size_hw[1])
+
+    def work(row: Row) -> float:
+        height_px, width_px = row.resize.size_hw
+        # Image GPT puts every weight to work on every pixel; most of a convolutional network's see a few dozen places.
+        return row.params_millions * height_px * width_px * (500 if row.family == "Image GPT" else 1)
+
+    return sorted(rows, key=work)
 
 
 def _write(rows: tuple[Row, ...], file: Path, runs: dict[str, Run]) -> None:

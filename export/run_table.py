@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from export.catalogue.row import Row
+from export.catalogue.twins import TWINS
 
 State = Literal["passed", "failed"]
 
@@ -83,7 +84,8 @@ def markdown(every_row: Iterable[Row], runs: Mapping[str, Run]) -> str:
 
 def _line(row: Row, run: Run | None) -> str:
     if run is None:
-        return f"| `{row.name}` | not run | – | – | {row.params_millions:.2f} | – | – | – |  |"
+        twin = f"too large for 16 GB; proved by `{TWINS[row.name][0]}`" if row.name in TWINS else ""
+        return f"| `{row.name}` | not run | – | – | {row.params_millions:.2f} | – | – | – | {twin} |"
     size = f"{run.onnx_bytes / 1e6:.1f}" if run.onnx_bytes else "–"
     took = f"{run.p50_ms:.1f}" if run.p50_ms else "–"
     cells = [f"`{run.name}`", run.state, f"{run.seconds:.0f}", str(run.peak_mb), f"{row.params_millions:.2f}"]

@@ -8,13 +8,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from timm.layers.norm_act import GroupNormAct
 from timm.layers.std_conv import StdConv2d
 from torch import Tensor, nn
 
 from export.calibration import without_zeros
 from export.classifier import OUTPUTS, as_classifier
 from export.errors import GateFailure
-from export.for_serving import ZeroPaddedMaxPool, for_serving
+from export.for_serving import RowwiseGroupNorm, ZeroPaddedMaxPool, for_serving
 from export.optimise import optimise
 from export.reference import Reference, classify_reference
 from export.to_onnx import to_onnx
@@ -85,6 +86,14 @@ def test_rewriting_changes_the_copy_and_computes_the_same(network: nn.Module) ->
     probabilities, _ = module(pixels)
     expected = network((pixels.permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).softmax(-1)
     assert torch.allclose(probabilities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(4, 12), GroupNormAct(12, 4)], ids=["GroupNorm", "with activation"])
+def test_group_norm_in_short_sums_is_group_norm(norm: nn.GroupNorm) -> None:
+    nn.init.uniform_(norm.weight, 0.5, 2)
+    nn.init.uniform_(norm.bias, -1, 1)
+    x = torch.randn(3, 12, 9, 7) * 2 + 5
+    assert torch.allclose(RowwiseGroupNorm(norm)(x), norm(x), atol=1e-5)
 
 
 def test_a_pad_before_another_pool_is_left_alone() -> None:

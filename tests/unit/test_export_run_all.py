@@ -114,6 +114,11 @@ def test_smaller_networks_come_first() -> None:
     assert names.index("mobilenet_v1_025_128") < names.index("resnet50") < names.index("efficientnet_l2_ns")
 
 
+def test_what_is_known_to_be_too_large_is_run_only_when_it_is_named(plan: AllPlan) -> None:
+    assert run_all((find("igpt_xl"),), plan, Console(quiet=True)) == {}
+    assert "proved by `igpt_s`" in markdown((find("igpt_xl"),), {})
+
+
 def test_the_child_is_told_everything_in_one_argument() -> None:
     order = Order("lenet5", "repository", "random", True, False, 16, "report.json")
     assert command(order)[1:3] == ["-m", "export.run_one"]
