@@ -166,7 +166,7 @@ class Predictor:
         self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
         self._post = {post: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for post in _POST_FLOOR_MS}
         self._run = _Column(0.5, 1.0, step=0.01, first_step=0.5)
-        self._margin = _Column(QUANTILE, _FIRST_MARGIN, step=0.03, first_step=0.5)
+        self._margin = _Column(QUANTILE, _FIRST_MARGIN, step=0.1, first_step=0.5)
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
         self._last_run_s: dict[str, float] = {}
         self._held: deque[bool] = deque(maxlen=1000)
