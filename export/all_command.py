@@ -30,6 +30,7 @@ def export_all(
     minutes: Annotated[float, typer.Option(help="Most time for one row.")] = 20,
     memory_gb: Annotated[float, typer.Option("--memory-gb", help="Most memory for one row; 0: no bound.")] = 16,
     stop_after: Annotated[float, typer.Option(help="Begin no row after so many minutes; 0: run to the end.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Rows at the same time; the bounds hold for each.")] = 1,
     discard: Annotated[bool, typer.Option("--discard", help="Leave no entries: only prove.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run even what has passed.")] = False,
 ) -> None:
@@ -47,7 +48,7 @@ def export_all(
         raise typer.BadParameter(f"{', '.join(unknown)}: not in the catalogue.", param_hint="NAME")
     rows = tuple(row for row in CATALOGUE.values() if not names or row.name in names)
     bounds = Bounds(minutes * 60, int(memory_gb * 1e9), stop_after * 60 if stop_after else float("inf"))
-    done = run_all(rows, AllPlan(repository, choice, force, discard, runs, bounds, bool(names)), console)
+    done = run_all(rows, AllPlan(repository, choice, force, discard, runs, bounds, bool(names), jobs), console)
     console.print(runs_table(done.values()))
     console.print(summary(rows, done), highlight=False)
     wanted = [row.name for row in rows if names or row.name not in TWINS]

@@ -1,4 +1,4 @@
-"""Every row, one after another, each in a process of its own with a bound on its time and its memory.
+"""Every row, each in a process of its own with a bound on its time and its memory.
 
 A row that fails, hangs or is killed costs its own result and nothing else. The table is written after every row, so
 that a run which is stopped goes on where it was.
@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class AllPlan:
 
     discard     go through the gates and leave no entry, for a run that only proves
     runs        the table's JSON file
+    jobs        rows at the same time
     twins_too   also rows that are known to be too large, and are proved by a smaller size (export.catalogue.twins)
     """
 
@@ -56,6 +58,7 @@ class AllPlan:
     runs: Path
     bounds: Bounds
     twins_too: bool = False
+    jobs: int = 1
 
 
 def run_all(rows: Iterable[Row], plan: AllPlan, console: Console) -> dict[str, Run]:
@@ -92,25 +95,36 @@ def _write(rows: tuple[Row, ...], file: Path, runs: dict[str, Run]) -> None:
 
 
 def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Row, Run]]:
+    """Every row and what became of it, as they end, `plan.jobs` at a time."""
     began_s = time.monotonic()
+    waiting = iter(todo)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
+        ThreadPoolExecutor(plan.jobs) as pool,
+    ):
         task = progress.add_task("", total=len(todo))
-        for row in todo:
-            if time.monotonic() - began_s > plan.bounds.whole_run_s:
-                console.print("The time for the whole run is up; the same command goes on from here.")
-                return
-            progress.update(task, description=row.name)
-            run = run_one(row, plan)
-            progress.advance(task)
-            said = f": {run.reason}" if run.reason else ""
-            console.print(
-                f"{row.name}: {run.state} ({run.seconds:.0f} s, {run.peak_mb} MB){said}",
-                soft_wrap=True,
-                highlight=False,
-                markup=False,
-            )
-            yield row, run
+        running: dict[Future[Run], Row] = {}
+        while True:
+            while len(running) < plan.jobs and time.monotonic() - began_s <= plan.bounds.whole_run_s:
+                row = next(waiting, None)
+                if row is None:
+                    break
+                running[pool.submit(run_one, row, plan)] = row
+            if not running:
+                break
+            progress.update(task, description=", ".join(row.name for row in running.values()))
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                progress.advance(task)
+                console.print(_sentence(future.result()), soft_wrap=True, highlight=False, markup=False)
+                yield running.pop(future), future.result()
+    if next(waiting, None) is not None:
+        console.print("The time for the whole run is up; the same command goes on from here.")
+
+
+def _sentence(run: Run) -> str:
+    said = f": {run.reason}" if run.reason else ""
+    return f"{run.name}: {run.state} ({run.seconds:.0f} s, {run.peak_mb} MB){said}"
 
 
 def _choice(row: Row, plan: AllPlan) -> Choice:

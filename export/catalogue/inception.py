@@ -23,7 +23,7 @@ ROWS = (
         "googlenet_2014",
         (6.999, 6.8),
         paper_top1=69.8,
-        note="table 1 of the paper, added up, gives 6.8; biases and the table's rounding make it 7.0",
+        note="table 1 of the paper adds up to 6.8; its layers, counted, have 7.00",
     ),
     _V1.torchvision(
         "googlenet",

@@ -146,3 +146,9 @@ def test_too_little_memory_fails_the_row_and_nothing_else(tmp_path: Path) -> Non
 
 def test_names_that_nobody_knows_are_wrong_usage() -> None:
     assert CliRunner().invoke(app, ["resnet5000"]).exit_code == 2
+
+
+def test_two_at_a_time_come_to_the_same_table(plan: AllPlan) -> None:
+    runs = run_all(ROWS, replace(plan, jobs=2), Console(quiet=True))
+    assert [run.state for run in read_runs(plan.runs).values()] == ["passed", "failed", "failed", "failed"]
+    assert runs.keys() == {row.name for row in ROWS}
