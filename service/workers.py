@@ -10,13 +10,10 @@ of WAITING may answer it, under the one lock: nothing is answered twice, cancell
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import itertools
 import logging
 import math
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,9 +28,6 @@ log = logging.getLogger(__name__)
 # Two runs are merged if together they take at most this part of what they take apart: on one thread a batch of a
 # convolutional network often takes as long as its pictures one by one, and then only makes the first of them wait.
 _MERGE_GAIN = 0.95
-
-# At 1.5 times the capacity of 2 cores: from the run to the answer 4.8 → 2.9 ms, to a refusal 4.6 → 2.9 ms (2026-11-23).
-_NICENESS = 5
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -237,7 +231,6 @@ class Workers:
                     heapq.heapify(entry.lane.waiting)
 
     def _work(self) -> None:
-        _give_way()
         while True:
             with self._changed:
                 self._idle += 1
@@ -309,14 +302,6 @@ class Workers:
     def _claim(self, entry: _Entry) -> None:
         entry.state = _State.RUNNING
         self._waiting -= 1
-
-
-def _give_way() -> None:
-    """Lets the event loop run before this thread: refusals are quick, answers not kept waiting. Linux: per thread."""
-    if sys.platform != "linux":  # elsewhere the call would mean a whole process, or another one
-        return
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _drop_dead(lane: Lane[Any, Any]) -> bool:
