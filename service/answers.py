@@ -26,6 +26,7 @@ from service.schemas import (
     ImageSize,
     InputInfo,
     LabelScore,
+    ModelDetail,
     ModelInfo,
     ModelRef,
     ProfileInfo,
@@ -201,6 +202,11 @@ def _why_not(card: ModelCard, p95_ms: float, ask: Ask, chosen: int | None) -> st
     if p95_ms > usable_ms:
         return f"predicted {p95_ms:.1f} ms, usable {usable_ms:.1f} ms of the {ask.budget_ms:g} ms budget"
     return "another one is more accurate, or as accurate and cheaper" if chosen is not None else None
+
+
+def model_detail(card: ModelCard, predictor: Predictor) -> ModelDetail:
+    """The card as /v1/models/NAME shows it."""
+    return ModelDetail(**model_info(card, predictor).model_dump(), class_names=list(label_names(card)))
 
 
 def model_info(card: ModelCard, predictor: Predictor) -> ModelInfo:

@@ -75,6 +75,8 @@ def segment_finish(query: SegmentQuery, kind: str, view: View) -> Finish:
         post = "overlay"
     elif query.mask_format == "png":
         post = "png"
+    elif query.mask_format == "polygon":
+        post = "polygons"
     return Finish(post, lambda raw: finish(raw, query, view))
 
 
@@ -145,17 +147,18 @@ def _finish_maps(raw: Raw, query: SegmentQuery, view: View) -> Segments | Pictur
 
 
 def _maps(raw: Raw, wanted: frozenset[int] | None) -> _Maps:
-    """Classes that are not wanted count as unseen."""
+    """Classes that are not wanted count as unseen. All judging is done on the small maps: the picture's may be huge."""
     small = raw.arrays["class_map"]
-    classes = map_to_image(small, raw.geometry, UNSEEN)
-    check_classes(classes, label_names(raw.card))
+    check_classes(small, label_names(raw.card))
     if wanted is not None:
-        classes[~np.isin(classes, list(wanted))] = UNSEEN
+        small = np.where(np.isin(small, list(wanted)), small, UNSEEN)
+    classes = map_to_image(small, raw.geometry, UNSEEN)
     if "segment_map" not in raw.arrays:
         return _Maps(classes, None, {})
-    segments = map_to_image(raw.arrays["segment_map"], raw.geometry, 0)
-    segments[classes == UNSEEN] = 0
-    pairs = np.bincount(segments.ravel().astype(np.intp) * 256 + classes.ravel(), minlength=256 * 256).reshape(256, 256)
+    numbers = np.where(small == UNSEEN, 0, raw.arrays["segment_map"])
+    segments = map_to_image(numbers, raw.geometry, 0)
+    pair_numbers = numbers.astype(np.intp) * 256 + small.astype(np.intp)
+    pairs = np.bincount(pair_numbers.ravel(), minlength=256 * 256).reshape(256, 256)
     class_of = {int(i): int(pairs[i].argmax()) for i in np.flatnonzero(pairs.any(axis=1)) if i != 0}
     return _Maps(classes, segments, class_of)
 

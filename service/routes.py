@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
-from service.answers import classify_answers, embed_answers, model_info, route_answer
+from service.answers import classify_answers, embed_answers, model_detail, model_info, route_answer
 from service.ask import Ask, Finish
 from service.errors import InvalidParameter
 from service.exchange import ask_of, kind_of, read_body, respond, unless_gone
@@ -25,7 +25,7 @@ from service.schemas import (
     EmbedAnswers,
     EmbedQuery,
     Health,
-    ModelInfo,
+    ModelDetail,
     ModelList,
     RouteAnswer,
     RouteTaskQuery,
@@ -128,9 +128,9 @@ async def list_models(gateway: Gate) -> ModelList:
 @router.get("/v1/models/{name}", operation_id="get_model", tags=["models"], responses=problems(404))
 async def get_model(
     gateway: Gate, name: Annotated[str, Path(max_length=200, description="As `GET /v1/models` lists it.")]
-) -> ModelInfo:
-    """One model."""
-    return model_info(gateway.fleet.card(name), gateway.predictor)
+) -> ModelDetail:
+    """One model, with the names of its classes."""
+    return model_detail(gateway.fleet.card(name), gateway.predictor)
 
 
 @router.get("/health/live", operation_id="live", tags=["health"])

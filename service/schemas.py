@@ -326,6 +326,12 @@ class ModelInfo(Wire):
     predicted_ms: float | None = Field(description="Typical time of one run of one picture here and now.")
 
 
+class ModelDetail(ModelInfo):
+    """The same, with the names of the classes."""
+
+    class_names: list[str] = Field(description="Index = class_id; what `classes=` takes.")
+
+
 class ModelList(Wire):
     engine: str
     providers: list[str] = Field(description="What the models run on, best first.")

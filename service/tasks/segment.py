@@ -16,6 +16,8 @@ from service.tasks.detect import Arrays, Detection
 UNSEEN = 255
 # A pixel belongs to a mask if the mask's value at the pixel's centre is above this.
 MASK_THRESHOLD = 0.5
+# Values are computed for so many rows at a time: a thing may be as large as the largest picture.
+_BLOCK_ROWS = 256
 
 
 def map_to_image(values: NDArray[np.generic], geometry: Geometry, unseen: int) -> NDArray[np.uint8]:
@@ -46,12 +48,10 @@ def _nearest(axis: int, count: int, geometry: Geometry) -> tuple[NDArray[np.intp
     return index.clip(0, count - 1), seen
 
 
-def check_classes(class_map: NDArray[np.uint8], names: tuple[str, ...]) -> NDArray[np.int64]:
-    """(256,) how many pixels each value has. Raises EngineFailed for a value that is neither a class nor UNSEEN."""
-    counts = np.bincount(class_map.ravel(), minlength=UNSEEN + 1)
-    if counts[len(names) : UNSEEN].any():
+def check_classes(class_map: NDArray[np.generic], names: tuple[str, ...]) -> None:
+    """Raises EngineFailed for a value that is neither a class with a name nor UNSEEN. class_map: whole numbers."""
+    if not np.isin(class_map, [*range(len(names)), UNSEEN]).all():
         raise EngineFailed("the model gave a class that has no name")
-    return counts.astype(np.int64)
 
 
 def paste_masks(arrays: Arrays, geometry: Geometry, detections: list[Detection]) -> list[Mask]:
@@ -75,9 +75,13 @@ def _paste(mask: NDArray[np.float32], box: NDArray[np.float64], image_hw: tuple[
     left, columns, column_share = _samples(box[0], box[2], mask.shape[1], image_hw[1])
     tall = mask[rows] * (1 - row_share[:, None])
     tall += mask[np.minimum(rows + 1, mask.shape[0] - 1)] * row_share[:, None]  # (H', w)
-    wide = tall[:, columns] * (1 - column_share)
-    wide += tall[:, np.minimum(columns + 1, mask.shape[1] - 1)] * column_share  # (H', W')
-    return Mask(image_hw, (top, left), wide > MASK_THRESHOLD)
+    columns_after = np.minimum(columns + 1, mask.shape[1] - 1)
+    pixels = np.empty((len(rows), len(columns)), dtype=bool)  # (H', W')
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = tall[start : start + _BLOCK_ROWS]
+        wide = block[:, columns] * (1 - column_share) + block[:, columns_after] * column_share
+        pixels[start : start + _BLOCK_ROWS] = wide > MASK_THRESHOLD
+    return Mask(image_hw, (top, left), pixels)
 
 
 def _samples(start: float, end: float, cells: int, limit: int) -> tuple[int, NDArray[np.intp], NDArray[np.float32]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from service.engines.fake import FakeEngine
+from service.manifest import TensorSpec
 from service.settings import Settings
 from tests.cards import classifier, detector, segmenter
 from tests.conftest import FakeGateway, FakeGateways
@@ -292,6 +294,30 @@ async def test_route_says_which_model_would_do_which_task(gateway: FakeGateway) 
     assert await model("task=segment") == "maps"
     assert await model("task=segment&kind=instance") == "things"
     assert await model("task=classify") == "fake_large"
+
+
+async def test_a_model_s_page_lists_the_classes_that_can_be_asked_for(gateway: FakeGateway) -> None:
+    model = (await gateway.client.get("/v1/models/maps")).json()
+    assert model["class_names"] == ["rest", "red", "green", "blue"]
+    assert (model["segment_kind"], model["classes"]) == ("semantic", 4)
+
+
+async def test_only_models_measured_alike_stand_in_for_one_another() -> None:
+    elsewhere = detector("elsewhere", accuracy=90.0)
+    assert elsewhere.accuracy is not None
+    elsewhere = replace(elsewhere, accuracy=replace(elsewhere.accuracy, dataset="another data set"))
+    cards = [detector("one", accuracy=60.0), detector("two", accuracy=70.0), elsewhere]
+    async with FakeGateways(Settings(workers=1), FakeEngine(cards)) as opened:
+        document = await answer(opened, "detect")
+        assert (document["model"]["name"], document["routing"]["candidates"]) == ("two", 2)
+        assert (await answer(opened, "detect?model=elsewhere"))["model"]["accuracy"] == 90.0
+
+
+async def test_a_model_without_the_outputs_of_its_task_is_not_served() -> None:
+    broken = detector("broken", outputs=(TensorSpec("boxes", "FP32", (5, 4)),))
+    async with FakeGateways(Settings(workers=1), FakeEngine([broken, detector("whole")])) as opened:
+        assert_problem(await ask(opened, "detect?model=broken"), 404, "unknown-model", field="model")
+        assert (await answer(opened, "detect"))["model"]["name"] == "whole"
 
 
 # --- what is refused

@@ -143,7 +143,7 @@ def test_tiers_have_models_and_an_overlay_is_a_picture(
 ) -> None:
     params = {} if kind is None else {"kind": kind}
     found = answer(embedded_gateway, path, photograph("astronaut"), tier="relaxed", **params)
-    assert found["routing"]["candidates"] == 3
+    assert found["routing"]["candidates"] >= 3
     drawn = ask(embedded_gateway, path, photograph("astronaut"), tier="batch", overlay="true", **params)
     assert drawn.headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(drawn.content)).size == (512, 512)
