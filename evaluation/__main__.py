@@ -52,10 +52,14 @@ def evaluate(
     except (DatasetError, Refused) as err:
         console.print(str(err), style="red", soft_wrap=True, markup=False)
         raise typer.Exit(1) from None
+    said = _document(report)
     if as_json:
-        typer.echo(json.dumps(_document(report)))
-    else:
-        console.print(_table(report))
+        typer.echo(json.dumps(said))
+        return
+    models = ", ".join(f"{name} ({count})" for name, count in report.run.models.most_common())
+    console.print(f"{report.pictures} pictures, {models}", highlight=False, soft_wrap=True)
+    console.print(_table(report))
+    console.print(f"in the gateway: p50 {said['p50_ms']} ms, p95 {said['p95_ms']} ms", highlight=False)
 
 
 def _run(
@@ -83,14 +87,11 @@ def _document(report: Report) -> dict[str, object]:
 
 
 def _table(report: Report) -> Table:
-    said = _document(report)
-    models = ", ".join(f"{name} ({count})" for name, count in report.run.models.most_common())
-    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{report.pictures} pictures; {models}", title_justify="left")
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("score")
     table.add_column("%", justify="right")
     for name, value in report.scores.items():
         table.add_row(name, f"{value:.2f}")
-    table.caption = f"in the gateway: p50 {said['p50_ms']} ms, p95 {said['p95_ms']} ms"
     return table
 
 

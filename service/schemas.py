@@ -62,7 +62,7 @@ class EmbedQuery(RouteQuery):
 class FindQuery(RouteQuery):
     """What detect and segment have in common."""
 
-    score_threshold: float = Field(0.3, ge=0, le=1, description="Leave out things that are less sure than this.")
+    score_threshold: float = Field(0.4, ge=0, le=1, description="Leave out things that are less sure than this.")
     max_detections: int = Field(100, ge=1, le=1000, description="Return at most this many things, the surest.")
     classes: str | None = Field(
         None, min_length=1, max_length=4000, description="Only these classes, as names with commas: `person,dog`."

@@ -30,7 +30,7 @@ ENGINES_AGREE_PX = 0.1
 
 @pytest.fixture(autouse=True)
 def _starter_models() -> None:
-    require_starter_models()
+    require_starter_models(STARTERS)
 
 
 def ask(gateway: GatewayServer, path: str, content: bytes, **params: str | float) -> httpx.Response:
@@ -143,7 +143,7 @@ def test_tiers_have_models_and_an_overlay_is_a_picture(
 ) -> None:
     params = {} if kind is None else {"kind": kind}
     found = answer(embedded_gateway, path, photograph("astronaut"), tier="relaxed", **params)
-    assert found["routing"]["candidates"] >= 3
+    assert found["routing"]["candidates"] >= 1
     drawn = ask(embedded_gateway, path, photograph("astronaut"), tier="batch", overlay="true", **params)
     assert drawn.headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(drawn.content)).size == (512, 512)
