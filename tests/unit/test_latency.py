@@ -114,6 +114,21 @@ def test_a_long_wait_is_not_doubted_more_than_a_short_one() -> None:
     assert doubts_ms[0] == pytest.approx(doubts_ms[1])
 
 
+def test_the_fastest_stays_the_soonest_however_often_it_is_late() -> None:
+    """It is taken when time is short, so it is late more often; that must not make a slower one look sooner."""
+    cards = [classifier("slow", accuracy=80.0, run_ms=12.0), classifier("fast", accuracy=70.0, run_ms=10.0)]
+    predictor, variants = Predictor(2), Variants(cards)
+    for i in range(500):
+        now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={})
+        at, ratio = (1, 3.0) if i % 2 else (0, 0.5)
+        expected_ms, p95_ms = float(now.expected_ms[at]), float(now.p95_ms[at])
+        predictor.observe_request(
+            cards[at], expected_ms=expected_ms, p95_ms=p95_ms, spent_ms=0, took_ms=ratio * expected_ms
+        )
+    now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={})
+    assert now.p95_ms[1] < now.p95_ms[0]
+
+
 def test_before_the_first_request_there_is_no_coverage() -> None:
     assert Predictor().coverage() is None
 

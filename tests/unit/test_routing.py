@@ -190,10 +190,10 @@ def test_pressure_fades_while_nobody_comes() -> None:
 
 def test_on_a_busy_machine_only_what_surely_makes_it_is_admitted() -> None:
     typically = estimates(SPEEDS, wait_ms=20)  # fastest: 25 ms typically, 50 ms in 95 of 100 cases
-    assert isinstance(decide(ABC, typically, Demand(49)), Refusal)
-    assert decide(ABC, typically, Demand(51)) == Choice(2, "degraded")
-    assert isinstance(admit_pinned(typically, 2, Demand(49)), Refusal)
-    assert admit_pinned(typically, 2, Demand(51)) == Choice(2, "pinned")
+    assert isinstance(decide(ABC, typically, Demand(55)), Refusal)
+    assert decide(ABC, typically, Demand(56)) == Choice(2, "within-budget")
+    assert isinstance(admit_pinned(typically, 2, Demand(55)), Refusal)
+    assert admit_pinned(typically, 2, Demand(56)) == Choice(2, "pinned")
 
 
 @settings(max_examples=200, deadline=None)
