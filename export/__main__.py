@@ -11,7 +11,7 @@ from rich.console import Console
 
 from export import all_command, import_command
 from export.batch import run
-from export.catalogue.registry import CATALOGUE, DEFAULT_NAMES, HUB_DEFAULT_NAMES, find
+from export.catalogue.registry import CALIBRATED_NAMES, CATALOGUE, DEFAULT_NAMES, HUB_DEFAULT_NAMES, find
 from export.catalogue.row import Row
 from export.errors import UnknownRow
 from export.outcome import Outcome, Plan
@@ -92,7 +92,8 @@ def export(
     if choice.kind == "file" and len(wanted) + len(optional) > 1:
         raise typer.BadParameter("one file fits one model; name just that one.", param_hint="--weights")
     int8 = _int8(precision, calibration, wanted)
-    outcomes = run(wanted, optional, Plan(repository, choice, force, int8, calibration=calibration), console)
+    offered = frozenset(CALIBRATED_NAMES if default else ())
+    outcomes = run(wanted, optional, Plan(repository, choice, force, int8, offered, calibration), console)
     console.print(outcomes_table(outcomes))
     _say_what_failed(outcomes, console)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ def ranges(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME…", help="Models; left out: the default ones.")
     ] = None,
+    described: Annotated[str, typer.Option(help="What the pictures are, for whoever reads the file.")] = "pictures",
     repository: Annotated[Path, typer.Option(help="Where their FP32 entries are.")] = Path("model_repository"),
 ) -> None:
     """Measure activation ranges on every third picture, judge INT8 on the others, and write shipped/NAME.json."""
@@ -31,7 +33,7 @@ def ranges(
         entry = repository / name
         fp32, weights_sha256 = onnx_path(entry), read_entry(entry).weights.sha256
         made = make_ranges(fp32, float_graph(fp32), weights_sha256, pictures, upstream(find(name)))
-        write_ranges(made, shipped_file(name))
+        write_ranges(replace(made, pictures=f"{made.pictures}: {described}"), shipped_file(name))
         found = made.measured
         Console().print(
             f"{name}: {len(made.by_tensor)} ranges; on {found.pictures} other pictures the same top-1 "

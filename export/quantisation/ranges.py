@@ -66,7 +66,7 @@ def write_ranges(ranges: Ranges, file: Path) -> None:
     """One line a tensor, so that a change can be read."""
     text = json.dumps({**asdict(ranges), "by_tensor": {}}, indent=1)
     lines = ",\n".join(
-        f'  "{name}": [{least:.7g}, {largest:.7g}]' for name, (least, largest) in ranges.by_tensor.items()
+        f'  "{name}": [{least:.7g}, {largest:.7g}]' for name, (least, largest) in sorted(ranges.by_tensor.items())
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text.replace('"by_tensor": {}', f'"by_tensor": {{\n{lines}\n }}') + "\n", encoding="utf-8")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from export.catalogue.row import Row
 from export.photographs import seven_pixels
-from export.profile import profile
 from export.quantisation.float_graph import float_graph
 from export.quantisation.identity import fitting_ranges, int8_name, int8_recipe
 from export.quantisation.judge import judge
 from export.quantisation.make_ranges import make_ranges
+from export.quantisation.profile_beside import profile_beside
 from export.quantisation.quantise import quantise
 from export.quantisation.ranges import Measured, Ranges
 from export.repository import publish, staging
@@ -55,7 +55,7 @@ def export_int8(row: Row, repository: Path, folder: Path | None, say: Say) -> Mo
             onnx_sha256=file_sha256(file),
             onnx_bytes=file.stat().st_size,
             verification=verification,
-            profile=profile(file, pixels),
+            profile=profile_beside(fp32.profile, fp32_file, file, pixels),
             recipe=int8_recipe(fp32, folder),
         )
         say("publish")

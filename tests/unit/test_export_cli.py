@@ -42,6 +42,9 @@ def test_list_names_every_row() -> None:
         ((), "name at least one model"),
         (("resnet50", "--weights", "internet"), "none of hub, package, file:PATH, random"),
         (("resnet50", "mobilenet_v2", "--weights", "file:x.pth"), "one file fits one model"),
+        (("mobilenet_v2", "--precision", "int4"), "neither fp32 nor int8"),
+        (("mobilenet_v2", "--calibration", "."), "pictures are for --precision int8"),
+        (("mobilenet_v2", "--precision", "int8", "--calibration", "nowhere"), "there is no folder nowhere"),
         (("--no-such-option",), "No such option"),
     ],
 )
