@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.e2e.conftest import photograph
 from tests.gateway_server import GatewayServer, require_models
+from tests.triton_server import TritonServer
 
 CLIENTS = 8
 GRACE_S = 20
@@ -75,8 +77,19 @@ def _settings(drain_s: float) -> dict[str, str]:
     }
 
 
-def test_after_sigterm_admitted_requests_are_answered_and_no_new_one_gets_in(tmp_path: Path) -> None:
-    with GatewayServer(tmp_path / "log", _settings(drain_s=0)) as gateway:
+@pytest.fixture(params=["embedded", pytest.param("triton", marks=pytest.mark.triton)])
+def engine(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings of either engine."""
+    if request.param == "embedded":
+        return {}
+    triton: TritonServer = request.getfixturevalue("triton_server")
+    return {"VISION_ENGINE": "triton", "VISION_TRITON_URL": triton.url}
+
+
+def test_after_sigterm_admitted_requests_are_answered_and_no_new_one_gets_in(
+    tmp_path: Path, engine: dict[str, str]
+) -> None:
+    with GatewayServer(tmp_path / "log", _settings(drain_s=0) | engine) as gateway:
         gateway.wait_for("/health/ready")
         load = Load(gateway.url)
         _wait_until_admitted(gateway, CLIENTS)
