@@ -7,6 +7,9 @@ REPOSITORY ?= model_repository
 # Where `make triton` listens: http, grpc, metrics.
 TRITON_PORTS ?= 8000 8001 8002
 
+# ONNX Runtime's wheels report home unless told not to.
+export ORT_DISABLE_TELEMETRY ?= 1
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TRITON_ARGS = --repository $(REPOSITORY) --http-port $(word 1,$(TRITON_PORTS)) \

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 from typing import Annotated
 
 import typer
 import uvicorn
+
+# ONNX Runtime's wheels report home unless told not to, and they look when they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from service.app import create_app
 from service.drain import Drain, DrainingServer
