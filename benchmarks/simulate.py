@@ -1,0 +1,140 @@
+"""The routing benchmark in virtual time: the gateway's own predictor and router, and an oracle, hours in minutes.
+
+    python -m benchmarks.simulate [--workers 16] [--seconds 20] [--budget 100] [--seeds 2]
+
+Service times come from results/service-times-<device>.json (`python -m benchmarks.service_times`), so neither models
+nor photographs are needed. Results: results/simulation-<device>.json and .csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.arrivals import PROCESSES, arrivals, missing
+from benchmarks.device import RESULTS, circumstances, slug
+from benchmarks.fleets import Fleet, capacity_per_s, read_fleet, workload
+from benchmarks.oracle import best_schedule, upper_bound
+from benchmarks.policies import Ours, Policy, Static, any_model, fixed
+from benchmarks.scores import score
+from benchmarks.virtual_gateway import VirtualGateway
+
+LOADS = (0.3, 0.7, 1.0, 1.5)
+# Beyond it the search for the best schedule is slow and no longer close to the bound.
+MOST_WORKERS_SEARCHED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arrival process at one load, the share of what the fastest model could do."""
+
+    times: Path
+    workers: int | None
+    process: str
+    load: float
+    budget_ms: float
+    seconds: float
+    seed: int
+
+
+def policies(fleet: Fleet) -> Iterator[Policy]:
+    for model in range(len(fleet.cards)):
+        yield fixed(fleet, model)
+    yield any_model(fleet)
+    yield Static(fleet)
+    yield Ours(fleet, prices=False)
+    yield Ours(fleet)
+
+
+def fastest(fleet: Fleet) -> int:
+    return max(range(len(fleet.cards)), key=lambda model: capacity_per_s(fleet, model))
+
+
+def run_cell(cell: Cell) -> list[dict[str, Any]]:
+    """One row for every policy; each says what share of the oracle's effective accuracy it reached."""
+    fleet = read_fleet(cell.times, workers=cell.workers)
+    rate = cell.load * capacity_per_s(fleet, fastest(fleet))
+    load = workload(fleet, arrivals(cell.process, rate, cell.seconds, cell.seed), cell.budget_ms, cell.seed)
+    offered = len(load.times_s)
+    bound = upper_bound(load) / offered
+    found = best_schedule(load)[0] / offered if fleet.workers <= MOST_WORKERS_SEARCHED else None
+    rows = []
+    for policy in policies(fleet):
+        gateway = VirtualGateway(load, policy)
+        result = score(gateway.run(), cell.seconds)
+        coverage = gateway.predictor.coverage()
+        rows.append(
+            {
+                **{key: value for key, value in asdict(cell).items() if key != "times"},
+                "policy": policy.name,
+                "oracle": None if found is None else round(found, 2),
+                "bound": round(bound, 2),
+                "of_oracle": None if found is None else round(100 * result.effective_accuracy / found, 1),
+                "of_bound": round(100 * result.effective_accuracy / bound, 1),
+                "coverage": None if coverage is None else round(100 * coverage, 1),
+                **result.flat(),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=Path, default=RESULTS / f"service-times-{slug()}.json")
+    parser.add_argument("--workers", type=int, help="cores to simulate; as measured if not given")
+    parser.add_argument("--budget", type=float, default=100.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--processes", nargs="+", choices=PROCESSES, default=list(PROCESSES))
+    parser.add_argument("--loads", nargs="+", type=float, default=list(LOADS))
+    parser.add_argument("--out", type=Path, default=RESULTS / f"simulation-{slug()}")
+    asked = parser.parse_args()
+    started_s = time.monotonic()
+    cells = [
+        Cell(asked.times, asked.workers, process, load, asked.budget, asked.seconds, seed)
+        for process in asked.processes
+        if not _said_missing(process)
+        for load in asked.loads
+        for seed in range(1, asked.seeds + 1)
+    ]
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor() as pool:
+        for found in pool.map(run_cell, cells):
+            rows += found
+            ours = found[-1]
+            print(f"{ours['process']:11} {ours['load']:4} ours {ours['of_oracle']} % of the oracle", flush=True)
+    _write(asked.out, asked.times, rows)
+    print(f"{time.monotonic() - started_s:.0f} s -> {asked.out}.json, .csv")
+
+
+def _write(out: Path, times: Path, rows: list[dict[str, Any]]) -> None:
+    measured = json.loads(times.read_text(encoding="utf-8"))
+    document = {
+        "circumstances": circumstances(),
+        "service_times": {"file": times.name, **measured["circumstances"]},
+        "cells": rows,
+    }
+    out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    with out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as lines:
+        lines.write("".join(f"# {name}: {value}\n" for name, value in circumstances().items()))
+        table = csv.DictWriter(lines, rows[0].keys())
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _said_missing(process: str) -> bool:
+    why = missing(process)
+    if why:
+        print(why)
+    return why is not None
+
+
+if __name__ == "__main__":
+    main()
