@@ -37,6 +37,15 @@ def require_starter_models(names: tuple[str, ...]) -> None:
         pytest.skip(f"{', '.join(missing)} not exported yet: run `make export`")
 
 
+def fp32_models(folder: Path) -> Path:
+    """The folder, now with links to the repository's FP32 entries: there a model's name means that graph alone."""
+    folder.mkdir()
+    for entry in require_models().iterdir():
+        if (entry / "config.pbtxt").is_file() and not entry.name.endswith("_int8"):
+            (folder / entry.name).symlink_to(entry, target_is_directory=True)
+    return folder
+
+
 def shared_data(folder: str) -> Path:
     """A folder of the pictures that are kept beside the repository; skips the test where they are absent."""
     data = Path(os.environ.get("VISION_DATA", ROOT.parent / "shared" / "data")) / folder

@@ -39,4 +39,5 @@ def round_keeping_sums(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
         gain = (row - wanted) * np.sign(surplus)
         gain[np.abs(wanted).argmax()] = -np.inf
         row[np.argsort(-gain, kind="stable")[: abs(surplus)]] -= np.sign(surplus)
-    return (rounded * step).astype(np.float32)
+    on_grid: NDArray[np.float32] = (rounded * step).astype(np.float32)
+    return on_grid

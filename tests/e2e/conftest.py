@@ -1,4 +1,8 @@
-"""Real gateways over the real default models: one on ONNX Runtime in process, one on a real Triton."""
+"""Real gateways over the real default models: on ONNX Runtime in process, and on a real Triton.
+
+Where a test names a model it wants that graph and no variant of it, so these two gateways have the FP32 entries only;
+`default_gateway` has all that `make serve` serves.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,24 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.gateway_server import GatewayServer, require_models
+from tests.gateway_server import GatewayServer, fp32_models, require_models
 from tests.triton_server import TritonServer, require_triton
 
 
 @pytest.fixture(scope="session")
 def embedded_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayServer]:
-    repository = require_models()
+    folder = tmp_path_factory.mktemp("gateway")
+    repository = fp32_models(folder / "repository")
+    with GatewayServer(folder / "log", {"VISION_REPOSITORY": str(repository)}) as server:
+        server.wait_for("/health/ready")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def default_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayServer]:
+    """On ONNX Runtime, with every entry of the repository, INT8 variants included."""
     log = tmp_path_factory.mktemp("gateway") / "log"
-    with GatewayServer(log, {"VISION_REPOSITORY": str(repository)}) as server:
+    with GatewayServer(log, {"VISION_REPOSITORY": str(require_models())}) as server:
         server.wait_for("/health/ready")
         yield server
 
@@ -25,7 +38,8 @@ def embedded_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatew
 @pytest.fixture(scope="session")
 def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     require_triton()
-    with TritonServer(require_models(), log=tmp_path_factory.mktemp("triton") / "log") as server:
+    folder = tmp_path_factory.mktemp("triton")
+    with TritonServer(fp32_models(folder / "repository"), log=folder / "log") as server:
         yield server
 
 

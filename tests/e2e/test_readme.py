@@ -14,10 +14,10 @@ from tests.gateway_server import ROOT, GatewayServer
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_curl_of_the_readme_brings_the_answer_of_the_readme(embedded_gateway: GatewayServer) -> None:
+def test_the_curl_of_the_readme_brings_the_answer_of_the_readme(default_gateway: GatewayServer) -> None:
     (command,) = re.findall(r"```sh\n(curl .*?)```", README, re.DOTALL)
     (shown,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
-    arguments = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8080", embedded_gateway.url))
+    arguments = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8080", default_gateway.url))
     for _ in range(3):  # a machine that was busy until now may need a moment to trust the largest model again
         output = subprocess.run([*arguments, "--silent"], capture_output=True, check=True, cwd=ROOT, timeout=60)
         answer, expected = json.loads(output.stdout), json.loads(shown)

@@ -64,9 +64,9 @@ def entry(repository: Path, name: str, recipe: str, sha256: str) -> ModelCard:
 
 
 def attempt(fp32: ModelCard, repository: Path, demanded: bool = True) -> Outcome:
-    names = frozenset({ROW.name})
-    wish = {"int8": names} if demanded else {"int8_offered": names}
-    return attempt_int8(ROW, fp32, Plan(repository, Choice("first"), False, **wish), quiet)
+    nobody, row = frozenset[str](), frozenset({ROW.name})
+    int8, offered = (row, nobody) if demanded else (nobody, row)
+    return attempt_int8(ROW, fp32, Plan(repository, Choice("first"), False, int8, offered), quiet)
 
 
 def test_a_variant_of_the_same_entry_and_ranges_is_up_to_date(tmp_path: Path) -> None:
