@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,15 @@ class Machine:
         """Processor time of others since `before`, % of what those watched used."""
         everybody, watched = (now - then for now, then in zip(self.used(), before, strict=True))
         return round(100.0 * max(0.0, everybody - watched) / max(1e-3, watched), 1)
+
+
+@contextmanager
+def only(models: Iterable[str], repository: Path) -> Iterator[Path]:
+    """A repository of these models alone, whatever else has been exported."""
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models:
+            (Path(folder) / model).symlink_to((repository / model).resolve(), target_is_directory=True)
+        yield Path(folder)
 
 
 @contextmanager
