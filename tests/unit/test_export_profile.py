@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from export.classifier import as_classifier
@@ -38,8 +39,18 @@ def test_flops_count_a_multiply_add_as_two() -> None:
 def test_a_head_that_is_not_there_or_not_linear_is_refused() -> None:
     with pytest.raises(GraphError, match="no layer 'fc'"):
         as_classifier(tiny(), "fc", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    with pytest.raises(GraphError, match="not the linear layer"):
-        as_classifier(tiny(), "0", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    with pytest.raises(GraphError, match="not the layer with weights"):
+        as_classifier(tiny(), "1", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_a_network_that_ends_in_a_convolution_gives_what_the_convolution_saw_averaged() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    wrapped = as_classifier(module.eval(), "1", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    pixels = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
+    x = pixels.permute(0, 3, 1, 2) / 255
+    probabilities, embedding = wrapped(pixels)
+    assert torch.allclose(probabilities, module(x).softmax(-1), atol=1e-6)
+    assert torch.allclose(embedding, module[0](x).mean((2, 3)), atol=1e-5)
 
 
 def test_wrapping_leaves_the_module_as_it_was_and_copies_no_weights() -> None:
