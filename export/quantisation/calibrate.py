@@ -49,6 +49,7 @@ def calibrate(graph: FloatGraph, pixels: NDArray[np.uint8]) -> dict[str, tuple[f
         calibrator.collect_data(_Pictures(pixels))
         found = calibrator.compute_data()
     return {
-        name: (float(np.min(tensor.range_value[0])), float(np.max(tensor.range_value[1])))
+        # As many digits as the file keeps, so that what is judged now is what is made from the file later.
+        name: (float(f"{np.min(tensor.range_value[0]):.7g}"), float(f"{np.max(tensor.range_value[1]):.7g}"))
         for name, tensor in found.items()
     }
