@@ -101,4 +101,5 @@ def coloured_pixels(count: int, seed: int = 0) -> NDArray[np.uint8]:
     random = np.random.default_rng(seed)
     colour = random.integers(0, 256, (count, 1, 1, 3))
     texture = random.integers(-20, 21, (count, SIZE_PX, SIZE_PX, 3))
-    return np.clip(colour + texture, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(colour + texture, 0, 255).astype(np.uint8)
+    return pixels
