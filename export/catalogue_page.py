@@ -15,7 +15,8 @@ Every model that `vision-export` can make, in the order of the history. Written 
 from `export/catalogue/`; a test keeps it true. How to add one: [adding-a-model.md](adding-a-model.md).
 
 - **M params**: counted on the network as served / what the paper says. A * has its reason below the table.
-- **top-1 %**: of the first weights in the last column / what the paper reports for the architecture, quoted and not checked again.
+- **top-1 %**: of the first weights in the last column / what the paper reports for the architecture, quoted and not
+  checked again.
 - **G FLOPs, MB, gates, s**: from the last `vision-export --all` ([catalogue-run.md](catalogue-run.md)), random weights;
   a multiply-add counts as two. – is not run.
 - **weights**: in the order in which they are tried. *none*: nobody publishes any for just this network;
