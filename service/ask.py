@@ -63,6 +63,11 @@ class Ask:
         return self.finish.post if self.finish else "nothing"
 
     @property
+    def exact(self) -> bool:
+        """Vectors of two precisions of a model are alike, not the same: who names a model to embed means that one."""
+        return "embedding" in self.outputs
+
+    @property
     def deadline_s(self) -> float:
         return self.received_s + self.budget_ms / 1e3
 

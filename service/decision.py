@@ -83,7 +83,7 @@ class Chooser:
         return self._pressure.setdefault((ask.task, ask.kind, octave), Pressure())
 
     def _look(self, headers: list[ImageHeader], ask: Ask, steadiness: Steadiness) -> Looked:
-        variants = self._fleet.candidates(ask.model, ask.task, ask.kind)
+        variants = self._fleet.candidates(ask.model, ask.task, ask.kind, exact=ask.exact)
         load = self._engine.load(ask.deadline_s)
         estimates = self._predictor.estimate(
             variants,

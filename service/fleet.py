@@ -41,6 +41,7 @@ class Fleet:
         self._cards: dict[str, ModelCard] = {}
         self._groups: dict[tuple[Task, SegmentKind | None], Variants] = {}
         self._named: dict[str, Variants] = {}
+        self._exact: dict[str, Variants] = {}
         self._reachable = False
         self._watch: asyncio.Task[None] | None = None
 
@@ -84,8 +85,16 @@ class Fleet:
             raise self._missing(name)
         return card
 
-    def candidates(self, name: str | None, task: Task, kind: SegmentKind | None = None) -> Variants:
-        """What there is to choose from: `pinned` if the client named a model, else `routable`."""
+    def candidates(
+        self, name: str | None, task: Task, kind: SegmentKind | None = None, *, exact: bool = False
+    ) -> Variants:
+        """What there is to choose from: `pinned` if the client named a model, else `routable`.
+
+        exact  a name means the model of exactly that name, if there is one: never another variant of it
+        """
+        if exact and name in self._exact:
+            self.require_ready()
+            return self._exact[name]
         return self.pinned(name, task, kind) if name else self.routable(task, kind)
 
     def routable(self, task: Task, kind: SegmentKind | None = None) -> Variants:
@@ -145,6 +154,7 @@ class Fleet:
         self._cards = {card.name: card for card in sorted(cards, key=lambda card: card.name)}
         self._groups = _groups(self._cards.values())
         self._named = _named(self._cards.values())
+        self._exact = {card.name: Variants([card]) for card in self._cards.values() if card.task == "classify"}
         for card in self._cards.values():
             self._metrics.model_info.labels(
                 card.name, card.task, card.precision, card.backend, card.weights.source, card.onnx_sha256

@@ -23,6 +23,8 @@ from service.latency import Estimates, Floats, Variants
 Flags = NDArray[np.bool_]
 
 HEADROOM = 0.10
+# The most important requests may be admitted closer to the edge: they are the last to be shed.
+FIRST_HEADROOM = 0.02
 ACCURACY_BAND = 0.3
 STEP_UP_AFTER = 3
 # Share of the remaining budget that a request of each priority may spend waiting for others.
@@ -196,8 +198,9 @@ def _will_make_it(estimates: Estimates, demand: Demand) -> Flags:
 
 
 def _in_time(estimates: Estimates, demand: Demand) -> Flags:
+    headroom = FIRST_HEADROOM if demand.priority == 1 else HEADROOM
     remaining_ms = demand.budget_ms - estimates.spent_ms
-    in_time: Flags = estimates.p95_ms <= estimates.spent_ms + remaining_ms * (1.0 - HEADROOM)
+    in_time: Flags = estimates.p95_ms <= estimates.spent_ms + remaining_ms * (1.0 - headroom)
     return in_time
 
 

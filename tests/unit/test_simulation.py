@@ -146,10 +146,8 @@ def test_ours_is_about_as_good_as_the_best_single_model_and_far_better_than_the_
     process: str, share: float
 ) -> None:
     offered = load(process, share, seconds=20.0)
-    reached = [
-        score(VirtualGateway(offered, policy).run(), 20.0).effective_accuracy
-        for policy in (Ours(fleet()), *(fixed(fleet(), model) for model in range(3)))
-    ]
+    policies: list[Policy] = [Ours(fleet()), *(fixed(fleet(), model) for model in range(3))]
+    reached = [score(VirtualGateway(offered, policy).run(), 20.0).effective_accuracy for policy in policies]
     assert reached[0] >= 0.96 * max(reached[1:])
     assert reached[0] > min(reached[1:])
 
