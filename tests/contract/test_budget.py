@@ -96,7 +96,7 @@ async def test_the_dry_run_explains_every_candidate_and_runs_nothing(gateway: Fa
 
 async def test_a_loaded_machine_degrades_then_refuses_with_retry_after(gateway: FakeGateway) -> None:
     # The large model takes 1000 ms typically, and is predicted to stay below 1300.
-    hasty = {"latency_budget_ms": 1300, "min_accuracy": 80}
+    hasty: dict[str, Any] = {"latency_budget_ms": 1300, "min_accuracy": 80}
     assert (await ask(gateway, **hasty, on_infeasible="reject")).status_code == 503
     degraded = (await ask(gateway, **hasty)).json()["routing"]
     assert (degraded["reason"], degraded["degraded"]) == ("degraded", True)
