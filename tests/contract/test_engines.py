@@ -16,6 +16,10 @@ from tests.contract.conftest import Rig
 from tests.contract.tiny_repository import MAX_BATCH, expected, pictures
 
 BOTH = ("probabilities", "embedding")
+# The fake runs no graph, and takes any number of rows.
+WITH_A_GRAPH = pytest.mark.parametrize(
+    "rig", ["embedded", pytest.param("triton", marks=pytest.mark.triton)], indirect=True
+)
 # What an answer may lag behind its deadline on a busy machine.
 LAG_S = 0.25
 
@@ -51,9 +55,8 @@ async def test_outputs_have_the_shape_and_type_of_the_card(rig: Rig) -> None:
     assert outputs.infer_ms >= 0
 
 
+@WITH_A_GRAPH
 async def test_outputs_are_those_of_the_graph(rig: Rig) -> None:
-    if rig.engine.name == "fake":
-        pytest.skip("the fake runs no graph")
     pixels = pictures(MAX_BATCH)
     for model in ("tiny", "slow", "picky"):
         outputs = await rig.engine.infer(job(model, pixels))
@@ -148,9 +151,8 @@ async def test_a_failing_run_is_engine_failed_and_the_next_one_works(rig: Rig) -
     assert isinstance(await rig.engine.infer(job("picky", pictures(1))), Outputs)
 
 
+@WITH_A_GRAPH
 async def test_more_rows_than_the_model_takes_is_a_bug_of_the_caller(rig: Rig) -> None:
-    if rig.engine.name == "fake":
-        pytest.skip("the fake takes any number of rows")
     await rig.engine.cards()
     with pytest.raises(ValueError, match="9 rows"):
         await rig.engine.infer(job("tiny", pictures(MAX_BATCH + 1)))

@@ -115,7 +115,7 @@ def entry_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return entry
 
 
-@pytest.mark.parametrize("name", DEFAULT_NAMES)
+@pytest.mark.parametrize("name", [name for name in DEFAULT_NAMES if find(name).task == "classify"])
 def test_a_default_entry_is_whole_and_says_where_it_comes_from(name: str, entry_of: Callable[[str], Path]) -> None:
     entry = entry_of(name)
     card = read_entry(entry)
