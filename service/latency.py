@@ -30,7 +30,7 @@ from service.manifest import ModelCard, Profile, ResizeRule
 QUANTILE = 0.95
 _FIRST_MARGIN = 1.3
 
-# First guesses (2 cores, AVX-512, Pillow 13, 2026-11-22); what is observed corrects them.
+# First guesses of the right order, not measurements; what is observed corrects them.
 _DECODE_FLOOR_MS = 0.4
 _ENTROPY_NS_PER_PX = {"jpeg": 1.5, "png": 11.0, "webp": 12.0}
 _TRANSFORM_NS_PER_PX = {"jpeg": 7.0, "png": 4.0, "webp": 5.0}
