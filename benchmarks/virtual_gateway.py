@@ -90,7 +90,7 @@ class VirtualGateway:
         if latency_ms > load.budget_ms:
             self._missed(number, decided, work_ms)
             return
-        self._learn(decided, latency_ms)
+        self._learn(decided, latency_ms, late=False)
         card = load.fleet.cards[decided.model]
         accuracy = float(load.fleet.accuracy[decided.model])
         self.outcomes[number] = Outcome(200, latency_ms, load.budget_ms, card.name, accuracy)
@@ -99,17 +99,18 @@ class VirtualGateway:
         """Answered when the budget ends at the latest; what was worked for it is wasted."""
         elapsed_ms = (self.clock.now_s - float(self.load.times_s[number])) * 1e3
         if decided.p95_ms <= self.load.budget_ms:
-            self._learn(decided, max(elapsed_ms, decided.p95_ms * 1.01))
+            self._learn(decided, max(elapsed_ms, decided.p95_ms * 1.01), late=True)
         latency_ms = min(elapsed_ms, self.load.budget_ms)
         self.outcomes[number] = Outcome(504, latency_ms, self.load.budget_ms, wasted_ms=work_ms)
 
-    def _learn(self, decided: Decided, took_ms: float) -> None:
+    def _learn(self, decided: Decided, took_ms: float, *, late: bool) -> None:
         self.predictor.observe_request(
-            self.load.fleet.cards[decided.model],
             expected_ms=decided.expected_ms,
             p95_ms=decided.p95_ms,
             spent_ms=decided.estimates.spent_ms,
             took_ms=took_ms,
+            budget_ms=self.load.budget_ms,
+            late=late,
         )
 
     def _deadline_s(self, number: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from service.ask import Ask
-from service.decision import Looked, refusal_error
+from service.decision import Looked, demand_of, refusal_error
 from service.errors import EngineFailed
 from service.execution import Inferred
 from service.findings import Segments
@@ -16,7 +16,7 @@ from service.label_sets import label_names
 from service.latency import Predictor
 from service.manifest import VERSION, ModelCard
 from service.pipeline import Served
-from service.routing import HEADROOM, Choice, Refusal
+from service.routing import Choice, Refusal, usable_ms
 from service.schemas import (
     AccuracyInfo,
     Candidate,
@@ -165,6 +165,7 @@ def route_answer(
     """The choice alone, with every candidate and why not."""
     variants, estimates, choice = looked
     chosen = choice.index if isinstance(choice, Choice) else None
+    usable = usable_ms(estimates, demand_of(ask))
     return RouteAnswer(
         id=identity,
         task=ask.task,
@@ -188,17 +189,16 @@ def route_answer(
                 predicted_ms=round(float(estimates.p95_ms[i]), 3),
                 typical_ms=round(float(estimates.p50_ms[i]), 3),
                 chosen=i == chosen,
-                why_not=None if i == chosen else _why_not(card, float(estimates.p95_ms[i]), ask, chosen),
+                why_not=None if i == chosen else _why_not(card, float(estimates.p95_ms[i]), usable, ask, chosen),
             )
             for i, card in enumerate(variants.cards)
         ],
     )
 
 
-def _why_not(card: ModelCard, p95_ms: float, ask: Ask, chosen: int | None) -> str | None:
+def _why_not(card: ModelCard, p95_ms: float, usable_ms: float, ask: Ask, chosen: int | None) -> str | None:
     if ask.min_accuracy is not None and (card.accuracy is None or card.accuracy.value < ask.min_accuracy):
         return f"below min_accuracy {ask.min_accuracy:g}"
-    usable_ms = ask.budget_ms * (1.0 - HEADROOM)
     if p95_ms > usable_ms:
         return f"predicted {p95_ms:.1f} ms, usable {usable_ms:.1f} ms of the {ask.budget_ms:g} ms budget"
     return "another one is more accurate, or as accurate and cheaper" if chosen is not None else None

@@ -15,7 +15,7 @@ from service.decision import Decision
 from service.errors import DeadlineExceeded
 from service.execution import Inferred
 from service.manifest import ModelCard
-from service.routing import HEADROOM
+from service.routing import usable_ms
 
 Outcome = Literal["sure", "escalated", "no-time"]
 
@@ -31,8 +31,7 @@ def first_model(decision: Decision) -> ModelCard | None:
         allowed = variants.accuracy >= demand.min_accuracy
     cheapest = int(np.where(allowed, estimates.work_ms, np.inf).argmin())
     both_ms = decision.p95_ms + float(estimates.work_ms[cheapest])
-    usable_ms = estimates.spent_ms + (demand.budget_ms - estimates.spent_ms) * (1.0 - HEADROOM)
-    if cheapest == decision.choice.index or both_ms > usable_ms:
+    if cheapest == decision.choice.index or both_ms > usable_ms(estimates, demand):
         return None
     return variants.cards[cheapest]
 

@@ -24,6 +24,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from service.headroom import FIRST as FIRST_HEADROOM
+from service.headroom import Headroom
 from service.image_header import ImageHeader, jpeg_shrink
 from service.manifest import ModelCard, Profile, ResizeRule
 
@@ -149,6 +151,7 @@ class Estimates:
     p95_ms  holds for 95 % of such requests    p50_ms  typical       unloaded_ms  typical, were nobody else there
     run_ms  the model's own runs    work_ms  decode, runs and what comes after, processor time of all pictures together
     expected_ms  wait + decode + run + post, before any margin
+    headroom  share of what remains of the budget that is to be left free
     """
 
     p95_ms: Floats
@@ -159,6 +162,7 @@ class Estimates:
     expected_ms: Floats
     spent_ms: float
     wait_ms: float
+    headroom: float = FIRST_HEADROOM
 
 
 class Predictor:
@@ -173,6 +177,7 @@ class Predictor:
         # one seemed to be in time where the fastest is not.
         self._margin = TrackedQuantile(QUANTILE, _FIRST_MARGIN, step=0.05, first_step=0.5)
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
+        self._headroom = Headroom()
         self._last_run_s: dict[str, float] = {}
         self._held: deque[bool] = deque(maxlen=1000)
 
@@ -218,6 +223,7 @@ class Predictor:
             expected_ms=expected_ms,
             spent_ms=spent_ms,
             wait_ms=wait_ms,
+            headroom=self._headroom.share,
         )
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
@@ -234,9 +240,13 @@ class Predictor:
         self._run.observe(card.name, took_ms / (card.profile.alpha_ms + card.profile.beta_ms * rows))
 
     def observe_request(
-        self, card: ModelCard, *, expected_ms: float, p95_ms: float, spent_ms: float, took_ms: float
+        self, *, expected_ms: float, p95_ms: float, spent_ms: float, took_ms: float, budget_ms: float, late: bool
     ) -> None:
-        """Tells how long a request took in all, beside what was expected of it when it was admitted."""
+        """Tells how long a request took in all, beside what was expected of it when it was admitted.
+
+        late  no answer came within the budget; took_ms is then the least it would have taken
+        """
+        self._headroom.observe(p95_ms=p95_ms, budget_ms=budget_ms, late=late)
         self._held.append(took_ms <= p95_ms)
         # Judged by the margin that was promised with, not by today's: others may have moved it since.
         self._margin.move(above=took_ms > p95_ms)

@@ -118,6 +118,11 @@ class Metrics:
             "Share of the last requests that took no longer than predicted; the target is 0.95.",
             registry=registry,
         )
+        self.headroom = Gauge(
+            "vision_headroom_ratio",
+            "Share of what remains of a budget that admission leaves free just now.",
+            registry=registry,
+        )
         self.slo_requests = Counter(
             "vision_slo_requests", "Requests that had a budget.", ("task", "tier"), registry=registry
         )

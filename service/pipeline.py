@@ -136,7 +136,7 @@ class Pipeline:
         took_ms = ask.spent_ms()
         if served.cascade is None:
             if served.card is served.decision.card:
-                self._observe(served.decision, took_ms)
+                self._observe(served.decision, ask, took_ms, late=took_ms > ask.budget_ms)
             else:
                 self._learn_miss(served.decision, ask)
         if took_ms > ask.budget_ms and not ask.keep_late:
@@ -145,18 +145,20 @@ class Pipeline:
     def _learn_miss(self, decision: Decision, ask: Ask) -> None:
         # How long it would have taken is unknown, but it was longer than promised, where a promise was made.
         if decision.p95_ms <= ask.budget_ms:
-            self._observe(decision, max(ask.spent_ms(), decision.p95_ms * 1.01))
+            self._observe(decision, ask, max(ask.spent_ms(), decision.p95_ms * 1.01), late=True)
 
-    def _observe(self, decision: Decision, took_ms: float) -> None:
+    def _observe(self, decision: Decision, ask: Ask, took_ms: float, *, late: bool) -> None:
         self.predictor.observe_request(
-            decision.card,
             expected_ms=decision.expected_ms,
             p95_ms=decision.p95_ms,
             spent_ms=decision.estimates.spent_ms,
             took_ms=took_ms,
+            budget_ms=ask.budget_ms,
+            late=late,
         )
         self.metrics.prediction_ratio.labels(decision.card.name).observe(took_ms / decision.p95_ms)
         self.metrics.prediction_coverage.set(self.predictor.coverage() or 0.0)
+        self.metrics.headroom.set(decision.estimates.headroom)
 
     @contextmanager
     def _permit(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Budget → model. Pure: numbers in, a choice or a refusal out; one table look-up, no optimiser.
 
-feasible  p95 ≤ 90 % of what remains of the budget, accuracy ≥ the floor asked for, and its run fits before the
-          admitted work that would otherwise become late
+feasible  p95 ≤ what remains of the budget less the headroom (service/headroom.py), accuracy ≥ the floor asked for,
+          and its run fits before the admitted work that would otherwise become late
 chosen    the most accurate feasible one, less what its work is likely to cost those who come later (Pressure); within
           0.3 points of it, the cheapest
 held      a better model than the last one must have been feasible a few times in a row: no flapping
@@ -22,9 +22,8 @@ from service.latency import Estimates, Floats, Variants
 
 Flags = NDArray[np.bool_]
 
-HEADROOM = 0.10
 # The most important requests may be admitted closer to the edge: they are the last to be shed.
-FIRST_HEADROOM = 0.02
+HEADROOM_OF_PRIORITY = {1: 0.2, 2: 1.0, 3: 1.0}
 ACCURACY_BAND = 0.3
 STEP_UP_AFTER = 3
 # Share of the remaining budget that a request of each priority may spend waiting for others.
@@ -198,10 +197,14 @@ def _will_make_it(estimates: Estimates, demand: Demand) -> Flags:
 
 
 def _in_time(estimates: Estimates, demand: Demand) -> Flags:
-    headroom = FIRST_HEADROOM if demand.priority == 1 else HEADROOM
-    remaining_ms = demand.budget_ms - estimates.spent_ms
-    in_time: Flags = estimates.p95_ms <= estimates.spent_ms + remaining_ms * (1.0 - headroom)
+    in_time: Flags = estimates.p95_ms <= usable_ms(estimates, demand)
     return in_time
+
+
+def usable_ms(estimates: Estimates, demand: Demand) -> float:
+    """What a prediction may come to, from the request's headers on, if the request is to be admitted."""
+    headroom = estimates.headroom * HEADROOM_OF_PRIORITY[demand.priority]
+    return estimates.spent_ms + (demand.budget_ms - estimates.spent_ms) * (1.0 - headroom)
 
 
 def _waits_too_long(estimates: Estimates, demand: Demand) -> bool:

@@ -59,6 +59,13 @@ def test_a_sudden_change_is_noticed_within_some_dozen_observations() -> None:
     assert tracked.value > 10
 
 
+def observed(predictor: Predictor, expected_ms: float, p95_ms: float, took_ms: float, *, spent_ms: float = 0.0) -> None:
+    """Tells of a request with a budget that it was far from using up."""
+    predictor.observe_request(
+        expected_ms=expected_ms, p95_ms=p95_ms, spent_ms=spent_ms, took_ms=took_ms, budget_ms=60_000, late=False
+    )
+
+
 def stream(name: str, seed: int, requests: int) -> list[float]:
     """Observed / expected of one request after the other."""
     rng = np.random.default_rng(seed)
@@ -84,7 +91,7 @@ def test_predictions_hold_for_93_to_97_percent(name: str, seed: int) -> None:
         expected_ms, p95_ms = float(estimates.expected_ms[0]), float(estimates.p95_ms[0])
         took_ms = 3.0 + ratio * expected_ms
         held.append(took_ms <= p95_ms)
-        predictor.observe_request(card, expected_ms=expected_ms, p95_ms=p95_ms, spent_ms=3.0, took_ms=took_ms)
+        observed(predictor, expected_ms, p95_ms, took_ms, spent_ms=3.0)
     assert 0.93 <= np.mean(held[300:]) <= 0.97
     assert predictor.coverage() == pytest.approx(np.mean(held[-1000:]))
 
@@ -101,7 +108,7 @@ def test_predictions_hold_as_often_when_their_truth_comes_late(late_by: int) -> 
             expected_ms, p95_ms = under_way.pop(0)
             took_ms = 3.0 + expected_ms + float(rng.normal(0, 4))
             held.append(took_ms <= p95_ms)
-            predictor.observe_request(card, expected_ms=expected_ms, p95_ms=p95_ms, spent_ms=3.0, took_ms=took_ms)
+            observed(predictor, expected_ms, p95_ms, took_ms, spent_ms=3.0)
     assert 0.93 <= np.mean(held[300:]) <= 0.97
 
 
@@ -122,9 +129,7 @@ def test_the_fastest_stays_the_soonest_however_often_it_is_late() -> None:
         now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={})
         at, ratio = (1, 3.0) if i % 2 else (0, 0.5)
         expected_ms, p95_ms = float(now.expected_ms[at]), float(now.p95_ms[at])
-        predictor.observe_request(
-            cards[at], expected_ms=expected_ms, p95_ms=p95_ms, spent_ms=0, took_ms=ratio * expected_ms
-        )
+        observed(predictor, expected_ms, p95_ms, ratio * expected_ms)
     now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={})
     assert now.p95_ms[1] < now.p95_ms[0]
 
