@@ -22,6 +22,8 @@ BATCHES = (1, 2, 7)
 ROUNDING_FACTOR = 3.0
 ERROR_FLOOR = 1e-6
 LEAST_COSINE = 0.9999
+# However noisy float32 itself is in a network, a graph that is further off than this is another network.
+LEAST_COSINE_OF_NOISE = 0.99
 
 Answers = dict[str, NDArray[np.float64]]
 Results = tuple[tuple[str, str], ...]
@@ -187,16 +189,17 @@ def _errors(evidence: Evidence) -> str:
 
 
 def _cosine(evidence: Evidence) -> str:
-    least = 1.0
+    least, allowed = 1.0, LEAST_COSINE
     for spec in evidence.expected:
         ours, truth = _answer(evidence, BATCHES[-1], spec.name), _truth(evidence, spec.name)
+        bound = _least_cosine(evidence, spec.name)
         if ours.shape != truth.shape:
             raise Refused(f"{spec.name} is {ours.shape}, not {truth.shape}")
         cosine = _row_cosines(ours, truth).min()
-        if not cosine >= LEAST_COSINE:
-            raise Refused(f"{spec.name} {cosine:.6f} < {LEAST_COSINE}")
-        least = min(least, float(cosine))
-    return f"{least:.7f} ≥ {LEAST_COSINE}"
+        if not cosine >= bound:
+            raise Refused(f"{spec.name} {cosine:.6f} < {bound:.4f}")
+        least, allowed = min(least, float(cosine)), min(allowed, bound)
+    return f"{least:.7f} ≥ {allowed:.4f}"
 
 
 def _top1(evidence: Evidence) -> str:
@@ -254,6 +257,17 @@ def _bound(evidence: Evidence, name: str) -> float:
     """How far an output may be off."""
     rounding = _error(evidence.reference.float32[name], evidence.reference.float64[name])
     return ROUNDING_FACTOR * rounding + ERROR_FLOOR
+
+
+def _least_cosine(evidence: Evidence, name: str) -> float:
+    """LEAST_COSINE, or what the error that is allowed comes to where float32 itself is less exact than that.
+
+    The cosine falls with the square of the error, so three times the error of torch's own float32 is nine times its
+    gap. A thousand random layers carry percents of rounding, and the cosine then falls below 0.9999 in torch, too.
+    """
+    float32, float64 = evidence.reference.float32[name], evidence.reference.float64[name]
+    gap = 1.0 - float(_row_cosines(float32, float64).min())
+    return max(LEAST_COSINE_OF_NOISE, min(LEAST_COSINE, 1.0 - ROUNDING_FACTOR**2 * gap))
 
 
 def _error(ours: NDArray[np.float64], truth: NDArray[np.float64]) -> float:

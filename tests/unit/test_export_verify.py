@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,26 @@ def test_other_weights_are_refused(tmp_path: Path, module: nn.Module, reference:
     other = Tiny()
     nn.init.normal_(other.fc.weight)
     assert {"error", "cosine", "top1"} <= set(refusals(candidate(tmp_path, other, GOOD), reference))
+
+
+def test_where_float32_is_noisy_the_cosine_may_fall_as_far_but_no_further(
+    tmp_path: Path, module: nn.Module, reference: Reference
+) -> None:
+    """A thousand random layers: torch's own float32 is percents away from its float64. Here noise stands for them."""
+
+    def off_by(share: float) -> dict[str, NDArray[np.float64]]:
+        rng = np.random.default_rng(1)
+        return {
+            name: truth + share * np.abs(truth).max() * rng.standard_normal(truth.shape)
+            for name, truth in reference.float64.items()
+        }
+
+    file = candidate(tmp_path, module, GOOD)
+    noisy_truth = replace(reference, float64=off_by(0.02))
+    exact_torch = replace(noisy_truth, float32=noisy_truth.float64)
+    assert {"error", "cosine"} <= set(refusals(file, exact_torch)), "nothing explains the difference"
+    verify(file, PROMISED, noisy_truth)  # torch's own float32 is as far off
+    assert "cosine" in refusals(file, replace(reference, float64=off_by(0.5))), "no noise explains another answer"
 
 
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, reference: Reference) -> None:
