@@ -8,7 +8,7 @@ from typing import Self, TypeVar, Unpack, overload
 import httpx
 from anyio import sleep, to_thread
 
-from service.client import calls
+import service.client.calls as calls
 from service.client.attempts import Attempts, Done
 from service.client.connection import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Connection
 from service.client.errors import NotAvailable
