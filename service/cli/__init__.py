@@ -1,50 +1,18 @@
-"""`vision`: the command line. One module a command; each is registered with one line here.
-
-What a command needs of the server is imported when it runs: `--help`, completion and a client's commands are quick.
-"""
+"""`vision`: the command line. The commands are in service.cli.commands."""
 
 from __future__ import annotations
 
 import os
-
-import typer
+import sys
 
 # ONNX Runtime's wheels report home unless told not to, and they look when they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from service.cli.classify import classify
-from service.cli.detect import detect
-from service.cli.models import models
-from service.cli.route import route
-from service.cli.segment import segment
-from service.cli.serve import serve
-
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_show_locals=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-app.command()(serve)
-app.command()(classify)
-app.command()(detect)
-app.command()(segment)
-app.command()(route)
-app.command()(models)
-
-
-@app.callback()
-def vision() -> None:
-    """Pictures in, labels out, within a latency budget.
-
-    Commands ask the gateway at --server (or VISION_SERVER); without one they run the model repository's models in this
-    process. What a gateway can be set to stands in docs/settings.md, as VISION_<NAME>.
-
-    Exit codes: 0 all answered, 1 some pictures failed, 2 wrong usage, 3 no gateway to ask, 4 not allowed,
-    130 interrupted.
-    """
-
 
 def main() -> None:
-    app(prog_name="vision")
+    try:
+        from service.cli.commands import app
+
+        app(prog_name="vision")
+    except KeyboardInterrupt:  # while it was still starting
+        sys.exit(130)

@@ -39,11 +39,14 @@ async def in_process(api_key: str | None) -> AsyncIterator[AsyncClient]:
     logging.getLogger("service").setLevel(logging.ERROR)  # who typed a command did not ask for a server's log
     app = create_app(read_settings())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        AsyncClient("http://in-process", api_key=api_key, transport=transport) as client,
-    ):
-        yield client
+    lifespan = app.router.lifespan_context(app)
+    await lifespan.__aenter__()
+    try:
+        async with AsyncClient("http://in-process", api_key=api_key, transport=transport) as client:
+            yield client
+    finally:
+        # However the command ends, the app ends in the ordinary way: its worker threads must not outlive it.
+        await lifespan.__aexit__(None, None, None)
 
 
 def what_is_missing() -> str:

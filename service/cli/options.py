@@ -14,7 +14,7 @@ _ASK, _OUT, _WHERE = "Speed and accuracy", "Output", "Gateway"
 
 Files = Annotated[
     list[str],
-    typer.Argument(metavar="FILES…", help="Pictures, folders (searched to the bottom), or globs in quotes."),
+    typer.Argument(metavar="FILES", help="Pictures, folders (searched to the bottom), or globs in quotes."),
 ]
 
 Tier = Annotated[

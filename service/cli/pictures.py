@@ -34,7 +34,7 @@ def find_pictures(typed: list[str]) -> list[PictureFile]:
         for picture in _meant(text):
             found.setdefault(picture.path, picture)
         if len(found) == before and not any(Path(text) == path for path in found):
-            raise typer.BadParameter(f"{text} holds no picture ({', '.join(sorted(SUFFIXES))}).", param_hint="FILES…")
+            raise typer.BadParameter(f"{text} holds no picture ({', '.join(sorted(SUFFIXES))}).", param_hint="FILES")
     return list(found.values())
 
 
@@ -60,7 +60,7 @@ def _meant(text: str) -> Iterator[PictureFile]:
     elif _MAGIC & set(text):
         yield from _of_glob(text)
     else:
-        raise typer.BadParameter(f"there is no {text}.", param_hint="FILES…")
+        raise typer.BadParameter(f"there is no {text}.", param_hint="FILES")
 
 
 def _of_glob(pattern: str) -> Iterator[PictureFile]:
