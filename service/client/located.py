@@ -98,7 +98,7 @@ class Segmentation(Located):
 
     @cached_property
     def class_map(self) -> NDArray[np.uint8] | None:
-        """(H, W) uint8: the class of every pixel, 255 where there is none; None for kind=instance."""
+        """(H, W) uint8: the class of every pixel, 255 where there is none or, panoptic, no segment; None for instance."""
         return None if self.kind == "instance" else _fixed(self._painted(self.class_ids, UNSEEN))
 
     @cached_property
@@ -109,7 +109,10 @@ class Segmentation(Located):
         return _fixed(self._painted(np.arange(1, len(self) + 1), 0))
 
     def overlay(self) -> Image.Image:
-        """The upright picture in RGB with masks or classes tinted, as the gateway's own `overlay=true` draws them."""
+        """The upright picture in RGB with masks or classes tinted, as the gateway's own `overlay=true` draws them.
+
+        Panoptic, pixels of no segment stay as they are.
+        """
         image = self.source.image()
         if self.class_map is None:
             colours = [colour_of(i) for i in range(len(self))]
