@@ -30,10 +30,10 @@ def find_pictures(typed: list[str]) -> list[PictureFile]:
     """
     found: dict[Path, PictureFile] = {}
     for text in typed:
-        before = len(found)
-        for picture in _meant(text):
+        meant = list(_meant(text))
+        for picture in meant:
             found.setdefault(picture.path, picture)
-        if len(found) == before and not any(Path(text) == path for path in found):
+        if not meant:
             raise typer.BadParameter(f"{text} holds no picture ({', '.join(sorted(SUFFIXES))}).", param_hint="FILES")
     return list(found.values())
 

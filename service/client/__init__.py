@@ -17,6 +17,7 @@ from service.client.errors import (
     Unsatisfiable,
 )
 from service.client.located import UNSEEN, Detections, Segmentation, Thing
+from service.client.pictures import Picture
 from service.client.results import Classification, Embedding, ModelInfo, Readiness, Route
 from service.client.waiting import Client
 
@@ -34,6 +35,7 @@ __all__ = [
     "NotAllowed",
     "NotAvailable",
     "NotReachable",
+    "Picture",
     "PictureRefused",
     "ProblemError",
     "Readiness",

@@ -98,7 +98,7 @@ class Segmentation(Located):
 
     @cached_property
     def class_map(self) -> NDArray[np.uint8] | None:
-        """(H, W) uint8: the class of every pixel, 255 where there is none or, panoptic, no segment; None for instance."""
+        """(H, W) uint8: every pixel's class, 255 where there is none or, panoptic, no segment; None for instance."""
         return None if self.kind == "instance" else _fixed(self._painted(self.class_ids, UNSEEN))
 
     @cached_property

@@ -114,15 +114,12 @@ async def test_boxes_scores_and_labels_come_as_arrays_that_cannot_be_written(cli
     assert set(found.labels) == {"red", "blue"}
     assert len(found) == 2
     assert found.boxes_image_px.shape == (2, 4)
-    assert [str(a.dtype) for a in (found.boxes_image_px, found.scores, found.class_ids)] == [
-        "float32",
-        "float32",
-        "int64",
-    ]
+    arrays = found.boxes_image_px, found.scores, found.class_ids
+    assert [str(array.dtype) for array in arrays] == ["float32", "float32", "int64"]
     boxes = [[p["box"][edge] for edge in ("xmin", "ymin", "xmax", "ymax")] for p in found.document["predictions"]]
     assert np.allclose(found.boxes_image_px, boxes)
     assert [thing.label for thing in found] == list(found.labels)
-    for array in (found.boxes_image_px, found.scores, found.class_ids):
+    for array in arrays:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
     with pytest.raises(AttributeError):
