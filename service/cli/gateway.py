@@ -16,6 +16,9 @@ from service.client import AsyncClient, ClientError, NotAllowed, NotAvailable, N
 
 T = TypeVar("T")
 
+# Nobody waits for one picture of many: a gateway that is busy, or just being restarted, is given seconds.
+_RETRIES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -44,7 +47,7 @@ def _client(where: Where) -> AbstractAsyncContextManager[AsyncClient]:
     if where.server is None:
         return in_process(where.api_key)
     try:
-        return AsyncClient(where.server, api_key=where.api_key)
+        return AsyncClient(where.server, api_key=where.api_key, retries=_RETRIES)
     except ValueError as err:
         raise typer.BadParameter(f"{err}.", param_hint="--server") from err
 

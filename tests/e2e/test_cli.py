@@ -7,50 +7,19 @@ import io
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.gateway_server import REPOSITORY, ROOT, GatewayServer, require_models, require_starter_models
+from tests.gateway_server import ROOT, GatewayServer, require_models, require_starter_models
 from tests.pictures import encoded, photograph
-from tests.scripted_server import READY, Reply, ScriptedServer, problem
-
-VISION = Path(sys.executable).with_name("vision")
-CLASSIFIER = "efficientnet_lite0_int8"
-DETECTOR = "ssdlite_efficientnet_lite0_384"
-SLOW_DETECTOR = "ssdlite_efficientnet_lite0_512"
-SEGMENTER = "masks_efficientnet_lite0_384"
-
-Run = subprocess.CompletedProcess[str]
-
-
-def environment(**more: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
-    return {**clean, "VISION_REPOSITORY": str(REPOSITORY), "COLUMNS": "200", **more}
-
-
-def vision(*words: str | Path, **more: str) -> Run:
-    command = [str(VISION), *map(str, words)]
-    return subprocess.run(command, env=environment(**more), cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def few_models(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A repository with links to what these tests ask for: a process that loads all sixteen takes its time."""
-    require_models()
-    require_starter_models((DETECTOR, SEGMENTER, SLOW_DETECTOR))
-    folder = tmp_path_factory.mktemp("repository")
-    for name in (CLASSIFIER, "mobilenet_v2", DETECTOR, SLOW_DETECTOR, SEGMENTER):
-        (folder / name).symlink_to(REPOSITORY / name, target_is_directory=True)
-    return str(folder)
+from tests.vision_command import CLASSIFIER, DETECTOR, SEGMENTER, VISION, Run, environment, lines, vision
 
 
 @pytest.fixture(params=["server", "in process"])
@@ -80,10 +49,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 IN_ORDER = ["a cat [1].jpg", "broken.JPG", "coffee.png", "no.png", "deep/down/astronaut.webp"]
-
-
-def lines(run: Run) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.stdout.splitlines()]
 
 
 def test_a_folder_with_broken_pictures_is_answered_but_for_them(asked: Callable[..., Run], folder: Path) -> None:
@@ -179,97 +144,6 @@ def test_models_and_route_say_what_the_gateway_says(asked: Callable[..., Run]) -
     refused = asked("route", "--budget-ms", "0.01")
     assert refused.returncode == 1
     assert "Refused: the budget is 0.01 ms" in refused.stdout
-
-
-# --- exit codes
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("classify", "nowhere.jpg"), "there is no nowhere.jpg"),
-        (("classify", "docs"), "holds no picture"),
-        (("classify", "nowhere/*.jpg"), "holds no picture"),
-        (("classify", "examples", "--json", "--csv"), "choose one"),
-        (("classify", "examples", "--tier", "hasty"), "hasty"),
-        (("classify", "examples", "--server", "127.0.0.1:1"), "must begin with http"),
-        (("classify", "examples", "--overlay", "examples"), "is a picture you gave"),
-        (("classify", "examples/chelsea.jpg", "tests/../examples/chelsea.jpg", "--overlay", "x"), "several pictures"),
-        (("route", "nowhere.jpg"), "nowhere.jpg"),
-    ],
-)
-def test_wrong_usage_is_2_and_says_what_is_wrong(words: tuple[str, ...], said: str) -> None:
-    run = vision(*words)
-    assert run.returncode == 2
-    assert said in " ".join(run.stderr.replace("│", " ").split())
-
-
-def test_what_is_wrong_for_every_picture_is_2_and_said_once(default_gateway: GatewayServer, folder: Path) -> None:
-    for words, said in (
-        (("classify", folder, "--model", "resnet5000"), "nobody knows a model named 'resnet5000'"),
-        (("detect", folder, "--model", CLASSIFIER), "is there to classify, not to detect"),
-        (("classify", folder, "--min-accuracy", "99.9"), "99.9"),
-        (("segment", folder, "--kind", "semantic", "--score-threshold", "0.5"), "goes with kind=instance"),
-    ):
-        run = vision(*words, "--server", default_gateway.url)
-        assert run.returncode == 2, words
-        assert run.stderr.count(said) == 1
-
-
-def test_no_gateway_is_3(tmp_path: Path) -> None:
-    away = vision("classify", "examples", "--server", "http://127.0.0.1:1")
-    assert (away.returncode, away.stdout) == (3, "")
-    assert "http://127.0.0.1:1 does not answer" in away.stderr
-    empty = vision("classify", "examples", VISION_REPOSITORY=str(tmp_path))
-    assert empty.returncode == 3
-    assert "`vision-export --default` makes some" in empty.stderr
-    with ScriptedServer(problem(503, "not-ready")) as server:
-        waking = vision("models", "--server", server.url)
-    assert (waking.returncode, waking.stderr.strip()) == (3, f"{server.url} is not ready: because of not-ready")
-    with ScriptedServer(READY, Reply(502, b"gone")) as server:
-        gone = vision("classify", "examples", "--server", server.url)
-    assert gone.returncode == 3
-
-
-def test_a_key_that_is_refused_is_4_and_the_key_given_is_sent() -> None:
-    with ScriptedServer(READY, problem(401, "unauthorized")) as server:
-        run = vision("classify", "examples", "--server", server.url, VISION_API_KEY="s3cret")
-        assert (run.returncode, run.stderr.strip()) == (4, "because of unauthorized (401 unauthorized)")
-        assert server.asked[-1].headers["Authorization"] == "Bearer s3cret"
-
-
-def test_a_variable_that_is_wrong_is_2_and_named() -> None:
-    run = vision("serve", VISION_PORT="http")
-    assert run.returncode == 2
-    assert "VISION_PORT" in run.stderr
-    assert "Traceback" not in run.stderr
-
-
-@pytest.mark.parametrize("where", ["server", "in process"])
-def test_ctrl_c_is_130_after_what_was_answered(
-    where: str, request: pytest.FixtureRequest, tmp_path: Path, few_models: str
-) -> None:
-    for number in range(400):
-        (tmp_path / f"{number:03}.jpg").symlink_to(ROOT / "examples" / "chelsea.jpg")
-    more = {"VISION_REPOSITORY": few_models}
-    if where == "server":
-        more = {"VISION_SERVER": request.getfixturevalue("default_gateway").url}
-    command = [str(VISION), "detect", str(tmp_path), "--json", "--model", SLOW_DETECTOR]
-    with subprocess.Popen(
-        command, env=environment(**more), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        rest, said = process.stdout.read(), process.stderr.read()
-        assert process.wait(30) == 130
-    answered = [first, *rest.splitlines()]
-    assert all(json.loads(line)["model"]["name"] == SLOW_DETECTOR for line in answered)
-    assert len(answered) < 400
-    assert said.startswith("Interrupted.\n")
-    assert f"{len(answered)} answered" in said
-    assert "Traceback" not in said
 
 
 # --- the terminal
