@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from rich.table import Table
 
 from service.cli.gateway import Where, failed, ready_gateway, run
 from service.cli.options import ApiKey, Json, Server
-from service.cli.reports import table_console
+from service.cli.reports import json_line, table_console
 from service.client import ClientError, ModelInfo
 from service.client.options import Task
 
@@ -26,7 +25,7 @@ def models(
     wanted = sorted((model for model in found if task in (None, model.task)), key=_order)
     if json:
         for model in wanted:
-            typer.echo(json_format.dumps(model.document, ensure_ascii=False))
+            typer.echo(json_line(model.document))
     else:
         table_console().print(_table(wanted))
 

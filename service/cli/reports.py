@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from service.cli.asking import Outcome, Result
 from service.client import Classification, Detections, ProblemError, Segmentation
@@ -46,7 +47,7 @@ class JsonReport:
             said["problem"] = outcome.error.document
         else:
             said["problem"] = {"type": "about:blank", "title": type(outcome.error).__name__, "detail": reason(outcome)}
-        typer.echo(json.dumps(said, ensure_ascii=False))
+        typer.echo(json_line(said))
 
     def close(self) -> None:
         pass
@@ -95,16 +96,27 @@ class TableReport:
         ends = (result.model.name, f"{result.timing_ms['total']:.0f}")
         for number, row in enumerate(cells):
             first = number == 0
-            self._table.add_row(
-                _plain(str(outcome.picture.path)) if first else "",
-                _plain(row[0]),
-                *row[1:],
-                *(ends if first else ("", "")),
-            )
+            # Text, because a file may be called [red] or :cat:, which mean something in rich's markup.
+            name = Text(str(outcome.picture.path) if first else "")
+            self._table.add_row(name, Text(row[0]), *row[1:], *(ends if first else ("", "")))
 
     def close(self) -> None:
         if self._table.row_count:
             table_console().print(self._table)
+
+
+def json_line(document: Any) -> str:
+    """The document on one line; in ASCII where a file's name is no Unicode."""
+    text = json.dumps(document, ensure_ascii=False)
+    return text if _is_unicode(text) else json.dumps(document)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def table_console() -> Console:
@@ -146,8 +158,3 @@ def _cells(result: Result) -> Iterator[list[str]]:
 
 def _box(xyxy: tuple[float, float, float, float]) -> str:
     return ", ".join(f"{edge:.0f}" for edge in xyxy)
-
-
-def _plain(text: str) -> str:
-    """A file may be called [red]; rich takes that for markup."""
-    return text.replace("[", r"\[")

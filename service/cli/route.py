@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.table import Table
 from service.cli.exit_codes import ExitCode
 from service.cli.gateway import Where, failed, ready_gateway, run
 from service.cli.options import ApiKey, BudgetMs, Json, MinAccuracy, Model, Priority, Server
-from service.cli.reports import table_console
+from service.cli.reports import json_line, table_console
 from service.client import ClientError, Route
 from service.client.options import Kind, Task, Tier
 
@@ -54,7 +53,7 @@ def route(
     }
     found = run(_route(Where(server, api_key), file, options))
     if json:
-        typer.echo(json_format.dumps(found.document, ensure_ascii=False))
+        typer.echo(json_line(found.document))
     else:
         typer.echo(_sentence(found))
         table_console().print(_table(found))

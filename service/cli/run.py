@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from service.cli.asking import Outcome, outcomes
 from service.cli.exit_codes import ExitCode
@@ -74,6 +76,9 @@ def ask_about(
     if not {"tier", "budget_ms", "model"} & given.keys():
         given["tier"] = "batch"  # nobody waits for one picture of many: the most accurate model that there is
     at_once = parallel or (_PARALLEL_TO_A_SERVER if where.server else _PARALLEL_A_CORE * (os.cpu_count() or 1))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # a file's name may be any bytes: they are shown as they are
     tally = _Tally()
     try:
         run(_ask(pictures, task, given, where, output, at_once, tally))
@@ -108,7 +113,7 @@ async def _ask(
                     report.add(outcome)
                     if outcome.result is None:
                         said = f"{outcome.picture.path}: {reason(outcome)}"
-                        progress.console.print(said, soft_wrap=True, highlight=False, markup=False)
+                        progress.console.print(Text(said), soft_wrap=True)
                     progress.advance(bar)
             except ClientError as err:
                 progress.stop()

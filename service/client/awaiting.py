@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """A vision-gateway, asked asynchronously. The tasks of one event loop, asyncio's or trio's, may share it.
+    """A vision-gateway, asked asynchronously. The tasks of one event loop may share it.
 
     Close it, or use it in an `async with`.
 

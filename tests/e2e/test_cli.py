@@ -42,13 +42,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.JPG").write_bytes(cat[:3000])
     (folder / "coffee.png").write_bytes(encoded(photograph("coffee"), "PNG"))
     (folder / "deep" / "down" / "astronaut.webp").write_bytes(encoded(photograph("astronaut"), "WEBP", quality=95))
-    (folder / "no.png").write_text("no")
+    (folder / "no :cat:.png").write_text("no")
     (folder / "notes.txt").write_text("no picture")
     (folder / ".hidden" / "x.jpg").write_bytes(cat)
     return folder
 
 
-IN_ORDER = ["a cat [1].jpg", "broken.JPG", "coffee.png", "no.png", "deep/down/astronaut.webp"]
+IN_ORDER = ["a cat [1].jpg", "broken.JPG", "coffee.png", "no :cat:.png", "deep/down/astronaut.webp"]
 
 
 def test_a_folder_with_broken_pictures_is_answered_but_for_them(asked: Callable[..., Run], folder: Path) -> None:
@@ -59,14 +59,14 @@ def test_a_folder_with_broken_pictures_is_answered_but_for_them(asked: Callable[
     problems = {Path(one["file"]).name: one["problem"]["type"] for one in said if "problem" in one}
     assert problems == {
         "broken.JPG": "urn:vision-gateway:problem:bad-image",
-        "no.png": "urn:vision-gateway:problem:unsupported-media",
+        "no :cat:.png": "urn:vision-gateway:problem:unsupported-media",
     }
     cat, coffee, astronaut = (one for one in said if "problem" not in one)
     assert cat["predictions"][0]["label"] == "Egyptian cat"
     assert coffee["predictions"][0]["label"] in {"espresso", "cup", "coffee mug"}
     assert (astronaut["model"]["name"], len(astronaut["predictions"])) == (CLASSIFIER, 2)
     assert "3 answered, 2 failed" in run.stderr
-    assert f"{folder / 'no.png'}: " in run.stderr
+    assert f"{folder / 'no :cat:.png'}: " in run.stderr
 
 
 def test_a_server_and_this_process_answer_alike(default_gateway: GatewayServer, folder: Path, few_models: str) -> None:
@@ -117,6 +117,19 @@ def test_the_table_has_every_picture_and_its_surest_class(default_gateway: Gatew
     assert "Egyptian cat" in run.stdout
     assert "broken.JPG" not in run.stdout
     assert "notes.txt: " in run.stderr  # what is named, a glob's matches included, is asked about
+
+
+def test_a_name_of_any_bytes_is_shown_as_it_is(default_gateway: GatewayServer, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9 [red].jpg"
+    Path(os.fsdecode(name)).write_bytes((ROOT / "examples" / "chelsea.jpg").read_bytes())
+    for how in ((), ("--csv",), ("--json",)):
+        command = [VISION, "classify", tmp_path, *how, "--server", default_gateway.url]
+        run = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, timeout=60)
+        assert run.returncode == 0, run.stderr
+        if how == ("--json",):
+            assert os.fsencode(json.loads(run.stdout)["file"]) == name
+        else:
+            assert b"caf\xe9 [red].jpg" in run.stdout
 
 
 def test_several_globs_and_names_mean_each_picture_once(default_gateway: GatewayServer, folder: Path) -> None:
