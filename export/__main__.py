@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +12,13 @@ from export import all_command, import_command
 from export.batch import run
 from export.catalogue.registry import CALIBRATED_NAMES, CATALOGUE, DEFAULT_NAMES, HUB_DEFAULT_NAMES, find
 from export.catalogue.row import Row
+from export.command_line import MANNERS, PROGRAM, Names, words_typed
 from export.errors import UnknownRow
 from export.outcome import Outcome, Plan
 from export.sources import Choice, parse_choice
 from export.tables import catalogue_table, outcomes_table
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+app = typer.Typer(**MANNERS)
 
 
 def _choice(text: str) -> Choice:
@@ -53,7 +53,7 @@ def _int8(precision: str, calibration: Path | None, rows: tuple[Row, ...]) -> fr
 
 @app.command()
 def export(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="Models of the catalogue.")] = None,
+    names: Names = None,
     repository: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("model_repository"),
     weights: Annotated[
         str,
@@ -78,7 +78,8 @@ def export(
     """Turn models of the catalogue into verified entries of a model repository.
 
     `--all` runs every row, `--import FILE` takes an ONNX file of one's own: see `--all --help`, `--import x --help`.
-    Exit code: 0 all done, 1 some failed, 2 wrong usage.
+
+    Exit codes: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
     """
     console = Console()
     if show_list:
@@ -108,13 +109,14 @@ def _say_what_failed(outcomes: list[Outcome], console: Console) -> None:
 
 def main() -> None:
     """`--all` and `--import` have options of their own, so each is a command of its own."""
-    if "--all" in sys.argv:
+    words = words_typed()
+    if "--all" in words:
         chosen = all_command.app
-    elif "--import" in sys.argv:
+    elif "--import" in words:
         chosen = import_command.app
     else:
         chosen = app
-    chosen(prog_name="vision-export")
+    chosen(prog_name=PROGRAM)
 
 
 if __name__ == "__main__":

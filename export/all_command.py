@@ -10,17 +10,18 @@ from rich.console import Console
 
 from export.catalogue.registry import CATALOGUE
 from export.catalogue.twins import TWINS
+from export.command_line import MANNERS, Names
 from export.run_all import AllPlan, Bounds, run_all
 from export.run_table import summary
 from export.sources import parse_choice
 from export.tables import runs_table
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+app = typer.Typer(**MANNERS)
 
 
 @app.command()
 def export_all(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="Only these; left out: all.")] = None,
+    names: Names = None,
     everything: Annotated[bool, typer.Option("--all", help="Every row of the catalogue, smallest first.")] = True,
     repository: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("model_repository"),
     weights: Annotated[str, typer.Option(metavar="hub|package|random", help="Where the weights come from.")] = "first",
@@ -36,7 +37,7 @@ def export_all(
 ) -> None:
     """Export every row, each in a process of its own. Stopped, the same command goes on where it was.
 
-    Exit code: 0 all passed, 1 some failed or were not run, 2 wrong usage.
+    Exit codes: 0 all passed, 1 some failed or were not run, 2 wrong usage, 130 interrupted.
     """
     try:
         choice = parse_choice(weights)

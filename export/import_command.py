@@ -11,10 +11,11 @@ from rich.console import Console
 
 from export.catalogue.registry import CATALOGUE
 from export.catalogue.row import Rgb
+from export.command_line import MANNERS
 from export.errors import ExportError
 from service.manifest import ResizeRule
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+app = typer.Typer(**MANNERS)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -35,7 +36,8 @@ def import_file(
     """Wrap an ONNX file in normalisation and softmax, verify it, and add it to a model repository.
 
     The file takes float32 (N, 3, H, W), RGB, normalised, with a free batch axis, and gives float32 (N, classes).
-    Exit code: 0 done, 1 refused, 2 wrong usage.
+
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 130 interrupted.
     """
     called = name or file.stem
     if not _NAME.fullmatch(called) or called in CATALOGUE:

@@ -12,9 +12,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -102,6 +104,7 @@ def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Ro
     with (
         Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
         ThreadPoolExecutor(plan.jobs) as pool,
+        _stopped_early() as stop,
     ):
         task = progress.add_task("", total=len(todo))
         running: dict[Future[Run], Row] = {}
@@ -110,7 +113,7 @@ def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Ro
                 row = next(waiting, None)
                 if row is None:
                     break
-                running[pool.submit(run_one, row, plan)] = row
+                running[pool.submit(run_one, row, plan, stop)] = row
             if not running:
                 break
             progress.update(task, description=", ".join(row.name for row in running.values()))
@@ -120,6 +123,17 @@ def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Ro
                 yield running.pop(future), future.result()
     if next(waiting, None) is not None:
         console.print("The time for the whole run is up; the same command goes on from here.")
+
+
+@contextmanager
+def _stopped_early() -> Iterator[threading.Event]:
+    """An event that is set when the run is interrupted: children are in sessions of their own, Ctrl-C misses them."""
+    stop = threading.Event()
+    try:
+        yield stop
+    except BaseException:
+        stop.set()
+        raise
 
 
 def _sentence(run: Run) -> str:
@@ -146,8 +160,8 @@ def _is_done(row: Row, plan: AllPlan, runs: dict[str, Run]) -> bool:
     return plan.discard or up_to_date(plan.repository, row, sources_of(row, _choice(row, plan))) is not None
 
 
-def run_one(row: Row, plan: AllPlan) -> Run:
-    """What became of one row. Never raises for what the row does."""
+def run_one(row: Row, plan: AllPlan, stop: threading.Event) -> Run:
+    """What became of one row. Never raises for what the row does; `stop` ends it at once."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         choice, most_bytes = _choice(row, plan), plan.bounds.memory_bytes
@@ -160,7 +174,7 @@ def run_one(row: Row, plan: AllPlan) -> Run:
             most_bytes=most_bytes,
             report=str(report),
         )
-        run = _bounded(order, plan.bounds.seconds, _recipe(row, plan))
+        run = _bounded(order, plan.bounds.seconds, _recipe(row, plan), stop)
         if report.is_file():
             run = replace(run, **json.loads(report.read_text(encoding="utf-8")))
     if plan.discard and run.state == "passed":
@@ -168,7 +182,7 @@ def run_one(row: Row, plan: AllPlan) -> Run:
     return run
 
 
-def _bounded(order: Order, most_seconds: float, recipe_digest: str) -> Run:
+def _bounded(order: Order, most_seconds: float, recipe_digest: str, stop: threading.Event) -> Run:
     """The child's time and memory; `failed` until its own report says otherwise."""
     start_s = time.monotonic()
     # A session of its own, so that whatever the child starts ends with it. The command is this program's own.
@@ -180,7 +194,7 @@ def _bounded(order: Order, most_seconds: float, recipe_digest: str) -> Run:
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid:
             break
-        if not timed_out and time.monotonic() - start_s > most_seconds:
+        if not timed_out and (time.monotonic() - start_s > most_seconds or stop.is_set()):
             timed_out = True
             os.killpg(child.pid, signal.SIGKILL)
         time.sleep(POLL_S)

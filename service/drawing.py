@@ -5,14 +5,13 @@ from __future__ import annotations
 import colorsys
 import io
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from service.masks import Mask
-from service.tasks.detect import Detection
 
 _GOLDEN_RATIO = 0.618033988749895
 _MEDIA_TYPES: dict[Literal["JPEG", "PNG"], str] = {"JPEG": "image/jpeg", "PNG": "image/png"}
@@ -22,6 +21,17 @@ _HALF = 128
 _BLACK = (0, 0, 0)
 
 Rgb = tuple[int, int, int]
+
+
+class Found(Protocol):
+    """A thing to draw: `box` is xyxy in pixels of the picture."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def box(self) -> tuple[float, float, float, float]: ...
 
 
 def colour_of(class_id: int) -> Rgb:
@@ -58,7 +68,7 @@ def paint_map(image: Image.Image, class_map: NDArray[np.uint8], classes: int) ->
     return Image.composite(colours, image, seen)
 
 
-def draw_detections(image: Image.Image, detections: Sequence[Detection], colours: Sequence[Rgb]) -> Image.Image:
+def draw_detections(image: Image.Image, detections: Sequence[Found], colours: Sequence[Rgb]) -> Image.Image:
     """The picture with a box, a label and a score for each thing, the first one on top."""
     drawn = image.copy()
     pen, font = ImageDraw.Draw(drawn), _font(image)

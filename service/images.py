@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from service.errors import BadImage
 from service.image_header import ImageHeader, jpeg_shrink
 from service.manifest import ResizeRule
+from service.upright import SWAPS_SIDES, TRANSPOSE, orientation_of, to_rgb
 
 # Pillow's own bomb check warns at half of what its error allows; image_header refuses earlier, and names the limit.
 Image.MAX_IMAGE_PIXELS = None
@@ -22,17 +23,6 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _PILLOW_FORMATS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _LETTERBOX_GREY = (114, 114, 114)
-
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 Box = tuple[float, float, float, float]
 
@@ -83,7 +73,7 @@ def to_model_pixels(
     true_size = (header.width / shrink, header.height / shrink)
     upright, box = _upright(rgb, true_size, orientation)
     image_hw = (header.height, header.width)
-    if orientation in _SWAPS_SIDES:
+    if orientation in SWAPS_SIDES:
         image_hw = (header.width, header.height)
     return _resize(upright, box, image_hw, rule)
 
@@ -91,7 +81,7 @@ def to_model_pixels(
 def to_upright(data: bytes, header: ImageHeader, *, field: str = "image") -> Image.Image:
     """The picture in its own size, 8-bit RGB, upright. Raises BadImage as `to_model_pixels` does."""
     rgb, _, orientation = _open(data, header, None, field)
-    return rgb if orientation == 1 else rgb.transpose(_TRANSPOSE[orientation])
+    return rgb if orientation == 1 else rgb.transpose(TRANSPOSE[orientation])
 
 
 def _open(data: bytes, header: ImageHeader, rule: ResizeRule | None, field: str) -> tuple[Image.Image, int, int]:
@@ -102,8 +92,8 @@ def _open(data: bytes, header: ImageHeader, rule: ResizeRule | None, field: str)
                 raise ValueError(f"its header says {header.width}×{header.height}, its data {opened.size}")
             shrink = _draft(opened, header, rule) if rule is not None else 1
             opened.load()
-            orientation = _orientation(opened)
-            return _to_rgb(opened), shrink, orientation
+            orientation = orientation_of(opened)
+            return to_rgb(opened), shrink, orientation
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as err:
         raise BadImage(f"{field} cannot be decoded: {_reason(err)}", field=field) from err
 
@@ -117,38 +107,14 @@ def _draft(opened: Image.Image, header: ImageHeader, rule: ResizeRule) -> int:
     return round(header.width / opened.width)  # what the decoder really does, which is its own choice
 
 
-def _orientation(opened: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none, or where its block is damaged. In PNG it may follow the pixels."""
-    try:
-        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # whatever a damaged block makes Pillow raise, the pixels are good
-        return 1
-    return orientation if orientation in _TRANSPOSE else 1
-
-
-def _to_rgb(opened: Image.Image) -> Image.Image:
-    """8-bit RGB of a picture that is decoded already."""
-    if opened.mode == "RGB" and "transparency" not in opened.info:
-        return opened.copy() if opened.readonly else opened
-    if opened.mode.startswith("I"):  # 16-bit greyscale: Pillow's own conversion clips instead of scaling
-        levels = np.asarray(opened).astype(np.uint32)  # (H, W)
-        grey = np.where(levels == opened.info.get("transparency", -1), 255, levels >> 8)  # (H, W)
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if "A" in opened.getbands() or "a" in opened.getbands() or "transparency" in opened.info:
-        rgba = opened.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return opened.convert("RGB")
-
-
 def _upright(image: Image.Image, true_size: tuple[float, float], orientation: int) -> tuple[Image.Image, Box]:
     """The picture turned upright, and the part of it that counts: a drafted JPEG is rounded up to whole pixels."""
     right, bottom = (float(side) for side in image.size)
     spare_x, spare_y = right - true_size[0], bottom - true_size[1]
     if orientation == 1:
         return image, (0.0, 0.0, true_size[0], true_size[1])
-    upright = image.transpose(_TRANSPOSE[orientation])
-    if orientation in _SWAPS_SIDES:
+    upright = image.transpose(TRANSPOSE[orientation])
+    if orientation in SWAPS_SIDES:
         spare_x, spare_y = spare_y, spare_x
     width, height = upright.size
     left = spare_x if orientation in (2, 3, 6, 7) else 0.0

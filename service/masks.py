@@ -51,6 +51,16 @@ def rle_counts(mask: Mask) -> str:
     return _packed(counts[:-1] if len(counts) > 1 and counts[-1] == 0 else counts)
 
 
+def pixels_of_rle(size_hw: tuple[int, int], counts: str) -> NDArray[np.bool_]:
+    """(H, W) bool: the mask that `rle_counts` or COCO's own code wrote. Raises ValueError if it has another size."""
+    lengths = _unpacked(counts)  # (R,): outside, inside, outside, …
+    height, width = size_hw
+    if (lengths < 0).any() or lengths.sum() != height * width:
+        raise ValueError(f"these run lengths do not make a mask of {height}×{width} pixels")
+    inside = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(inside, lengths).reshape(width, height).T
+
+
 @dataclass(frozen=True, slots=True)
 class MapRuns:
     """A map (H, W) as runs of one value down its columns: (R,) first pixel, pixel behind the last, value."""
@@ -157,3 +167,23 @@ def _packed(counts: NDArray[np.int64]) -> str:
     characters = (groups | np.where(more, 0x20, 0)) + 48
     text: bytes = characters[used].astype(np.uint8).tobytes()
     return text.decode("ascii")
+
+
+def _unpacked(counts: str) -> NDArray[np.int64]:
+    """The inverse of `_packed`. Source: cocoapi, common/maskApi.c, rleFrString."""
+    groups = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48  # (G,)
+    last = (groups & 0x20) == 0
+    if not len(groups) or groups.min() < 0 or groups.max() > 0x3F or not last[-1]:
+        raise ValueError("these are no run lengths")
+    first = np.flatnonzero(np.append(True, last[:-1]))  # (R,), where each number begins
+    place = np.arange(len(groups)) - np.repeat(first, np.diff(np.append(first, len(groups))))
+    if place.max() > 7:
+        raise ValueError("these are no run lengths")
+    numbers = np.add.reduceat((groups & 0x1F) << (5 * place), first)
+    negative = (groups[last] & 0x10) != 0
+    numbers = np.where(negative, numbers - (1 << (5 * (place[last] + 1))), numbers)
+    # From the fourth on each is the difference to the one before last: two interleaved running sums.
+    lengths: NDArray[np.int64] = numbers.copy()
+    lengths[1::2] = np.cumsum(numbers[1::2])
+    lengths[2::2] = np.cumsum(numbers[2::2])
+    return lengths

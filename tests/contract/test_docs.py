@@ -6,8 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from service import client
 from service.app import create_app
+from service.cli import commands
+from service.cli.exit_codes import ExitCode
+from service.client import Client
 from service.engines.fake import FakeEngine
 from service.routing import Reason
 from service.settings import Settings
@@ -47,3 +52,23 @@ def test_make_targets_named_in_the_docs_exist() -> None:
 
 def test_the_readme_fits_one_screen() -> None:
     assert len(README.splitlines()) <= 65
+
+
+def test_the_page_of_the_command_line_lists_the_commands_and_exit_codes_there_are() -> None:
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    shown = CliRunner().invoke(commands.app, ["--help"], prog_name="vision", env={"COLUMNS": "100"}).output
+    # A command stands at the beginning of a line of the last box.
+    offered = re.findall(r"^│ ([a-z]\S*)", shown[shown.index("Commands") :], re.MULTILINE)
+    assert {"serve", "classify"} <= set(offered)
+    assert sorted(re.findall(r"^\| `vision (\S+)` \|", page, re.MULTILINE)) == sorted(offered)
+    assert sorted(int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)) == sorted(ExitCode)
+
+
+def test_the_page_of_the_client_lists_every_call_and_every_error() -> None:
+    page = (DOCS / "client.md").read_text(encoding="utf-8")
+    calls = [name for name in vars(Client) if not name.startswith("_") and name != "close"]
+    assert {"classify", "segment"} <= set(calls)
+    assert [name for name in calls if f"`{name}(" not in page] == []
+    errors = [name for name, value in vars(client).items() if isinstance(value, type) and issubclass(value, Exception)]
+    assert {"NotReachable", "ProblemError"} <= set(errors)
+    assert [name for name in errors if f"`{name}`" not in page] == []

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.deploy.files import ROOT
 
 # Stops at the first import of ONNX Runtime, which is when it looks.
@@ -19,13 +21,16 @@ class Watch:
             os._exit(0)
 
 sys.meta_path.insert(0, Watch())
-import service.cli
+from service.cli import main
+main()
 """
 
 
-def test_vision_tells_onnx_runtime_not_to_report_home_before_it_is_imported() -> None:
+@pytest.mark.parametrize("words", [("serve",), ("classify", "examples")], ids=" ".join)
+def test_vision_tells_onnx_runtime_not_to_report_home_before_it_is_imported(words: tuple[str, ...]) -> None:
     clean = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    done = subprocess.run([sys.executable, "-u", "-c", PROGRAM], env=clean, cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-u", "-c", PROGRAM, *words]
+    done = subprocess.run(command, env=clean, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "1", done.stderr
 
 

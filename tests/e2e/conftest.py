@@ -13,8 +13,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.gateway_server import GatewayServer, fp32_models, require_models
+from tests.gateway_server import REPOSITORY, GatewayServer, fp32_models, require_models, require_starter_models
 from tests.triton_server import TritonServer, require_triton
+from tests.vision_command import CLASSIFIER, DETECTOR, SEGMENTER, SLOW_DETECTOR
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,17 @@ def default_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatewa
     with GatewayServer(log, {"VISION_REPOSITORY": str(require_models())}) as server:
         server.wait_for("/health/ready")
         yield server
+
+
+@pytest.fixture(scope="session")
+def few_models(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A repository with links to what these tests ask for: a process that loads all sixteen takes its time."""
+    require_models()
+    require_starter_models((DETECTOR, SEGMENTER, SLOW_DETECTOR))
+    folder = tmp_path_factory.mktemp("repository")
+    for name in (CLASSIFIER, "mobilenet_v2", DETECTOR, SLOW_DETECTOR, SEGMENTER):
+        (folder / name).symlink_to(REPOSITORY / name, target_is_directory=True)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

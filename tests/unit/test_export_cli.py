@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -80,3 +81,19 @@ def test_help_list_and_refusals_do_not_import_torch() -> None:
     check = f"import sys, export.__main__; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("vision-export efficientnet_lite", [f"efficientnet_lite{i}" for i in range(5)]),
+        ("vision-export --all lenet", ["lenet5"]),
+        ("vision-export --prec", ["--precision"]),
+        ("vision-export --import x --shorter", ["--shorter-side"]),
+    ],
+)
+def test_the_shell_completes_names_and_the_options_of_the_command_meant(line: str, offered: list[str]) -> None:
+    asked = {"_VISION_EXPORT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    command = Path(sys.executable).with_name("vision-export")
+    done = subprocess.run([command], env={**os.environ, **asked}, capture_output=True, text=True)
+    assert done.stdout.split() == offered, done.stderr

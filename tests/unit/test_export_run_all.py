@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -152,3 +155,31 @@ def test_two_at_a_time_come_to_the_same_table(plan: AllPlan) -> None:
     runs = run_all(ROWS, replace(plan, jobs=2), Console(quiet=True))
     assert [run.state for run in read_runs(plan.runs).values()] == ["passed", "failed", "failed", "failed"]
     assert runs.keys() == {row.name for row in ROWS}
+
+
+def test_ctrl_c_is_130_at_once_and_takes_the_child_along(tmp_path: Path) -> None:
+    command_line = [str(Path(sys.executable).with_name("vision-export")), "--all", "vgg16", "--weights", "random"]
+    files = ["--discard", "--runs", str(tmp_path / "runs.json"), "--repository", str(tmp_path / "repository")]
+    with subprocess.Popen([*command_line, *files], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        child = _child_of(run.pid)
+        interrupted_s = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        assert run.wait(30) == 130
+        assert time.monotonic() - interrupted_s < 10
+        assert run.stderr is not None
+        assert "Traceback" not in run.stderr.read()
+    assert not Path("/proc", str(child)).exists()
+    assert read_runs(tmp_path / "runs.json") == {}
+
+
+def _child_of(pid: int) -> int:
+    """The first process that this one started, once there is one."""
+    until_s = time.monotonic() + 60
+    while time.monotonic() < until_s:
+        # Any of its threads may have started it.
+        started = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+        found = [child for children in started for child in children]
+        if found:
+            return int(found[0])
+        time.sleep(0.05)
+    raise TimeoutError("no child was started")

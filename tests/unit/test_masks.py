@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from service.masks import Mask, map_runs, png_of_map, png_of_mask, polygons, rle_counts
+from service.masks import Mask, map_runs, pixels_of_rle, png_of_map, png_of_mask, polygons, rle_counts
 from service.outlines import outlines, simplified
 
 # pycocotools was compiled for NumPy 1.
@@ -56,6 +56,7 @@ def test_run_lengths_are_those_of_pycocotools(mask: Mask) -> None:
     assert counts == coco_counts(mask.whole())
     decoded = coco.decode({"size": list(mask.image_hw), "counts": counts})
     assert np.array_equal(decoded.astype(bool), mask.whole())
+    assert np.array_equal(pixels_of_rle(mask.image_hw, counts), mask.whole())
 
 
 def test_long_runs_need_several_characters_and_still_decode() -> None:
@@ -63,6 +64,13 @@ def test_long_runs_need_several_characters_and_still_decode() -> None:
     pixels[100:1900, 3:1400] = True
     pixels[:, 1450:] = True
     assert rle_counts(Mask((2000, 1500), (0, 0), pixels)) == coco_counts(pixels)
+    assert np.array_equal(pixels_of_rle((2000, 1500), coco_counts(pixels)), pixels)
+
+
+@pytest.mark.parametrize("counts", ["", "é", "o", "0", "1", "/", "ooooooooo0", "9" * 5], ids=repr)
+def test_run_lengths_of_another_size_or_none_at_all_are_refused(counts: str) -> None:
+    with pytest.raises(ValueError, match=r"run lengths|ascii"):
+        pixels_of_rle((3, 4), counts)
 
 
 @settings(max_examples=200, deadline=None)

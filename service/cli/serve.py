@@ -1,24 +1,13 @@
-"""`vision`: the command line."""
+"""`vision serve`: the gateway."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import math
-import os
 from typing import Annotated
 
 import typer
-import uvicorn
-
-# ONNX Runtime's wheels report home unless told not to, and they look when they are imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-from service.app import create_app
-from service.drain import Drain, DrainingServer
-from service.settings import Settings
-
-app = typer.Typer(no_args_is_help=True, add_completion=True, help="Pictures in, labels out, within a latency budget.")
 
 TRY_IT = """
 vision-gateway listens on http://{host}:{port}   (engine: {engine})
@@ -29,19 +18,22 @@ vision-gateway listens on http://{host}:{port}   (engine: {engine})
 """
 
 
-@app.callback()
-def vision() -> None:
-    """Settings come from the environment, VISION_<NAME>; `docs/settings.md` lists them."""
-
-
-@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> None:
-    """Serve the model repository over HTTP until interrupted."""
+    """Serve the model repository over HTTP until interrupted.
+
+    Exit codes: 0 stopped, 1 it could not start, 2 wrong usage.
+    """
+    import uvicorn
+
+    from service.app import create_app
+    from service.cli.in_process import read_settings
+    from service.drain import Drain, DrainingServer
+
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = Settings().model_copy(update=given)
+    settings = read_settings().model_copy(update=given)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     typer.echo(TRY_IT.format(host=settings.host, port=settings.port, engine=settings.engine))
     drain = Drain(create_app(settings))
@@ -59,7 +51,3 @@ def serve(
         server.run()
     if not server.started:
         raise typer.Exit(1)
-
-
-def main() -> None:
-    app()
