@@ -30,7 +30,8 @@ export function showCandidates(box, candidates, budgetMs, answeredBy) {
 }
 
 function head(at, budgetMs) {
-  const flag = styled(h("span.budget-flag", { "aria-hidden": "true" }, ms(budgetMs)), { left: at(budgetMs) });
+  const side = parseFloat(at(budgetMs)) > 50 ? "left-of" : "right-of";
+  const flag = styled(h(`span.budget-flag.${side}`, { "aria-hidden": "true" }, ms(budgetMs)), { left: at(budgetMs) });
   return h(
     "thead",
     {},

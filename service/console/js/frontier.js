@@ -124,7 +124,7 @@ class Frontier {
       h("td.number", {}, short(model.params)),
       h("td.number", {}, bytes(model.onnx_bytes)),
       h("td", {}, `${model.input.height}×${model.input.width} ${model.precision}`),
-      h("td", {}, `${model.weights.source}${model.weights.licence ? `, ${model.weights.licence}` : ""}`),
+      h("td.weights", { title: model.weights.licence || null }, `${model.weights.source}${model.weights.licence ? `, ${model.weights.licence}` : ""}`),
       h("td", {}, tiers.join(", ") || "–"),
     );
   }
