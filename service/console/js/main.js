@@ -45,4 +45,4 @@ const look = () => lookAtFleet().then(() => views[shown].fleetChanged(), (proble
 installTheme(byId("theme-button"));
 installKey(look);
 show(NAMES[location.pathname] ?? "try");
-new Poll(look, 10_000).start();
+new Poll(look, 15_000).start();

@@ -6,7 +6,7 @@ import { byId, h } from "./dom.js";
 import { fleet } from "./fleet.js";
 import { bytes, ms } from "./format.js";
 import { foundIn, groupsOf } from "./found.js";
-import { installIntake, markSample, takeSample } from "./intake.js";
+import { installIntake, markSample, SAMPLES, takeSample } from "./intake.js";
 import { countText, showLegend, showPredictions } from "./predictions.js";
 import { hideProblem, showProblem } from "./problem.js";
 import { RequestCard } from "./request_card.js";
@@ -86,7 +86,8 @@ class Try {
     const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" }).catch(() => null);
     this.#picture = { blob, name, sample };
     const size = bitmap ? `${bitmap.width} × ${bitmap.height} · ` : "";
-    byId("file-name").replaceChildren(h("b", {}, name), ` ${size}${bytes(blob.size)}`);
+    const credit = SAMPLES.find((one) => one.name === sample)?.credit;
+    byId("file-name").replaceChildren(h("b", {}, name), ` ${size}${credit ?? bytes(blob.size)}`);
     markSample(sample);
     this.#clear();
     this.#stage.setPicture(bitmap, name);
