@@ -43,18 +43,6 @@ class Tally:
         return None
 
 
-@dataclass(slots=True)
-class _Second:
-    """What ended within one second of the caller's clock."""
-
-    number: int = -1
-    outcomes: Counter[str] = field(default_factory=Counter)
-    tallies: dict[Key, Tally] = field(default_factory=dict)
-
-    def all(self) -> Tally:
-        return _sum(self.tallies.values())
-
-
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One second: how many requests ended in it, how many of them with an answer, and how long those took."""
@@ -63,6 +51,24 @@ class Moment:
     answers: int
     p50_ms: float | None
     p95_ms: float | None
+
+
+@dataclass(slots=True)
+class _Second:
+    """What ended within one second of the caller's clock."""
+
+    number: int = -1
+    outcomes: Counter[str] = field(default_factory=Counter)
+    tallies: dict[Key, Tally] = field(default_factory=dict)
+    _moment: Moment | None = None
+
+    def moment(self) -> Moment:
+        """The second in numbers; to be asked for when it is over, for it is worked out once."""
+        if self._moment is None:
+            total = _sum(self.tallies.values())
+            quantiles_ms = total.quantile_ms(0.5), total.quantile_ms(0.95)
+            self._moment = Moment(self.outcomes.total(), total.answers, *quantiles_ms)
+        return self._moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,9 @@ class Activity:
             outcomes.update(second.outcomes)
             for key, tally in second.tallies.items():
                 tallies.setdefault(key, Tally()).add(tally)
-        return Summary(window_s, outcomes, _sum(tallies.values()), tallies, tuple(map(_moment, seconds)))
+        return Summary(
+            window_s, outcomes, _sum(tallies.values()), tallies, tuple(second.moment() for second in seconds)
+        )
 
     def _at(self, now_s: float) -> _Second:
         number = int(now_s)
@@ -128,11 +136,6 @@ class Activity:
     def _whole(self, number: int) -> _Second:
         second = self._ring[number % len(self._ring)]
         return second if second.number == number else _Second(number)
-
-
-def _moment(second: _Second) -> Moment:
-    total = second.all()
-    return Moment(second.outcomes.total(), total.answers, total.quantile_ms(0.5), total.quantile_ms(0.95))
 
 
 def _sum(tallies: Iterable[Tally]) -> Tally:

@@ -14,19 +14,10 @@ from pycocotools import mask as coco
 from service.drawing import colour_of
 from tests.browser.console import ConsolePage
 from tests.e2e.conftest import photograph
+from tests.pictures import encoded, stored
 
 # pycocotools was compiled for NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-def sideways(data: bytes) -> bytes:
-    """The same picture stored on its side, with the EXIF orientation that puts it upright."""
-    file = io.BytesIO()
-    image = Image.open(io.BytesIO(data)).rotate(90, expand=True)
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(file, "JPEG", quality=95, exif=exif)
-    return file.getvalue()
 
 
 def sampled(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
@@ -56,13 +47,9 @@ def test_labels_and_bars_of_a_classification_are_the_answer_s(console: ConsolePa
     assert not console.overlay().any()
 
 
-@pytest.mark.parametrize("stored_sideways", [False, True], ids=["upright", "stored sideways"])
-def test_boxes_are_drawn_where_the_answer_has_them(console: ConsolePage, stored_sideways: bool) -> None:
+def test_boxes_are_drawn_where_the_answer_has_them(console: ConsolePage) -> None:
     console.open(task="detect", tier="batch")
-    data = photograph("astronaut")
-    if stored_sideways:  # a picture that is not square, so that an orientation ignored is a picture of another shape
-        data = sideways(cropped(data, (0, 0, 512, 400)))
-    answer = console.take("astronaut.jpg", data)
+    answer = console.take("astronaut.jpg", photograph("astronaut"))
     sure = [p for p in answer["predictions"] if p["score"] >= 0.4]
     assert sure, "nobody was found: nothing is tested"
     overlay = console.overlay()
@@ -85,10 +72,18 @@ def test_boxes_are_drawn_where_the_answer_has_them(console: ConsolePage, stored_
         assert not outside.any(), "nothing is drawn elsewhere"
 
 
-def cropped(data: bytes, box: tuple[int, int, int, int]) -> bytes:
-    file = io.BytesIO()
-    Image.open(io.BytesIO(data)).crop(box).save(file, "PNG")
-    return file.getvalue()
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_is_shown_upright_however_it_is_stored(console: ConsolePage, image_format: str) -> None:
+    upright = Image.open(io.BytesIO(photograph("coffee"))).crop((0, 0, 600, 240))
+    expected = np.asarray(upright.resize((60, 24), Image.Resampling.BOX), int)
+    console.open(tier="batch")
+    for orientation in range(1, 9):
+        image, exif = stored(upright, orientation)
+        data = encoded(image, image_format, exif=exif, quality=95)
+        answer = console.take("coffee", data, f"image/{image_format.lower()}")
+        assert answer["image"] == {"width": 600, "height": 240}
+        shown = Image.fromarray(console.picture()).convert("RGB").resize((60, 24), Image.Resampling.BOX)
+        assert np.abs(np.asarray(shown, int) - expected).mean() < 4, f"orientation {orientation}"
 
 
 def test_the_map_of_a_scene_is_drawn_class_by_class(console: ConsolePage) -> None:

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.browser.console import ConsolePage
 from tests.e2e.conftest import photograph
@@ -205,3 +205,29 @@ def test_the_picture_is_shown_as_it_is(console: ConsolePage) -> None:
     mean = shown[..., :3].astype(float).mean(axis=(0, 1))
     coffee = np.asarray(Image.open(io.BytesIO(photograph("coffee", "PNG"))).convert("RGB"))
     assert mean == pytest.approx(coffee.mean(axis=(0, 1)), abs=3)
+
+
+def test_where_a_key_is_wanted_the_refusal_offers_the_field_for_it(console: ConsolePage) -> None:
+    """The gateway of these tests wants none: the refusal is put in by the browser, everything after it is real."""
+    unauthorised = {
+        "type": "urn:vision-gateway:problem:unauthorised",
+        "title": "No valid key",
+        "status": 401,
+        "detail": "send Authorization: Bearer KEY",
+        "instance": "1",
+    }
+
+    def guard(route: Route) -> None:
+        if route.request.headers.get("authorization") != "Bearer open-sesame":
+            route.fulfill(status=401, json=unauthorised, content_type="application/problem+json")
+        else:
+            route.continue_()
+
+    console.page.route("**/v1/**", guard)
+    console.page.goto("/")
+    expect(console.page.locator("#problem")).to_contain_text("No valid key")
+    console.page.click("#problem button")
+    console.page.fill("#key", "open-sesame")
+    console.page.keyboard.press("Enter")
+    expect(console.page.locator("#problem")).to_be_hidden()
+    console.page.wait_for_selector("#tiers .bar")

@@ -4,7 +4,7 @@ import { s } from "./dom.js";
 import { ms } from "./format.js";
 
 const MARGIN = { top: 62, right: 18, bottom: 40, left: 50 };
-const UNTRAINED_LANE = 44;
+const UNTRAINED_LANE = 40;
 
 /** `points` have { name, ms, typicalMs, accuracy | null, precision, onFrontier }; `tiers` { name, budgetMs, chosen }. */
 export function drawFrontier(box, { points, frontier, tiers, metric, marked, mark }) {
@@ -77,7 +77,7 @@ function axes(x, y, { width, height, floor, lane, metric, any }) {
     group.append(s("text.axis-name", { x: 0, y: 11 }, `${metric}, %`));
   }
   group.append(s("line.floor", { x1: MARGIN.left, x2: width - MARGIN.right, y1: below, y2: below }));
-  if (lane) group.append(s("line.floor", { x1: MARGIN.left, x2: width - MARGIN.right, y1: floor, y2: floor }), s("text.tick", { x: MARGIN.left + 6, y: floor + 14 }, "untrained: no accuracy"));
+  if (lane) group.append(s("line.floor", { x1: MARGIN.left, x2: width - MARGIN.right, y1: floor, y2: floor }), s("text.tick", { x: MARGIN.left + 6, y: floor + 15 }, "untrained: no accuracy"));
   return [group];
 }
 
@@ -108,6 +108,7 @@ function labels(points, placeOf, dots, width) {
     const size = { width: point.name.length * 6.7 + 6, height: 15 };
     // Above and below first: to the left runs the range, to the right often the frontier.
     const tries = [[x - size.width / 2, y - 25], [x - size.width / 2, y + 10], [x - size.width + 8, y - 25], [x - 8, y - 25], [x - 8, y + 10], [x - size.width + 8, y + 10], [x + 11, y - 7.5], [x - 11 - size.width, y - 7.5]];
+    if (point.accuracy === null) tries.unshift([x + 11, y - 7.5]); // the lane of the untrained is low, and no line runs in it
     const fits = tries.map(([left, top]) => ({ left, top, ...size })).find((box) => box.left >= MARGIN.left && box.left + box.width <= width - 2 && !placed.some((other) => overlap(box, other)) && !dots.some((place) => Math.abs(place.y - (box.top + 7.5)) < 13 && place.x > box.left - 8 && place.x < box.left + box.width + 8 && !(place.x === x && place.y === y)));
     if (!fits) continue;
     placed.push(fits);

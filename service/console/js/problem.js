@@ -5,7 +5,7 @@ import { ms } from "./format.js";
 
 export function showProblem(card, problem) {
   const fact = (name, value) => (value === undefined || value === "" ? [] : [h("dt", {}, name), h("dd", {}, value)]);
-  card.replaceChildren(
+  card.replaceChildren(...[
     h("h2", {}, problem.status ? h("span.status-code", {}, String(problem.status)) : null, problem.title),
     h("p.detail", {}, problem.detail),
     h(
@@ -17,7 +17,8 @@ export function showProblem(card, problem) {
       ...fact("type", problem.type),
       ...fact("request", problem.instance),
     ),
-  );
+    problem.status === 401 ? h("button.button", { type: "button", popovertarget: "key-popover" }, "Enter a key") : null,
+  ].filter(Boolean));
   card.hidden = false;
 }
 

@@ -11,6 +11,7 @@ import { countText, showLegend, showPredictions } from "./predictions.js";
 import { hideProblem, showProblem } from "./problem.js";
 import { RequestCard } from "./request_card.js";
 import { Stage } from "./stage.js";
+import { uprightBitmap } from "./upright.js";
 import { showWaterfall } from "./waterfall.js";
 import { Wishes } from "./wishes.js";
 
@@ -83,7 +84,7 @@ class Try {
   }
 
   async #take({ blob, name, sample }) {
-    const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" }).catch(() => null);
+    const bitmap = await uprightBitmap(blob);
     this.#picture = { blob, name, sample };
     const size = bitmap ? `${bitmap.width} × ${bitmap.height} · ` : "";
     const credit = SAMPLES.find((one) => one.name === sample)?.credit;
