@@ -7,32 +7,24 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.gateway_server import GatewayServer, require_models, require_starter_models
 
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-)
+if TYPE_CHECKING:  # what is skipped without a browser are the modules that need it, not this one
+    from tests.browser.chromium import Browser, ConsoleMessage, Page
+    from tests.browser.console import ConsolePage
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright  # noqa: E402
-
-from tests.browser.console import ConsolePage  # noqa: E402
-
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 STARTERS = ("ssdlite_efficientnet_lite0_384", "masks_efficientnet_lite0_384", "unet_efficientnet_lite0_384x512")
 
 
 # Of this package and not of the session: Playwright keeps an event loop running, and async tests want their own.
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no browser at {CHROMIUM}: apt install chromium, or say CHROMIUM=/path/of/it")
+    from tests.browser.chromium import ARGUMENTS, CHROMIUM, sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -70,6 +62,8 @@ def page(chromium: Browser, gateway: GatewayServer, request: pytest.FixtureReque
 
 @pytest.fixture
 def console(page: Page, gateway: GatewayServer) -> ConsolePage:
+    from tests.browser.console import ConsolePage
+
     return ConsolePage(page, gateway.url)
 
 

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import FilePayload, Page
+
+from tests.browser.chromium import FilePayload, Page
 
 TASKS = ("classify", "detect", "segment")
 

@@ -10,9 +10,8 @@ from typing import Literal
 import httpx
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.browser.chromium import ARGUMENTS, CHROMIUM, Browser, Page, sync_playwright
 from tests.gateway_server import REPOSITORY, ROOT, GatewayServer
 
 IMAGES = ROOT / "docs" / "images"

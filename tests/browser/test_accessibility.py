@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
 
+from tests.browser.chromium import Page
 from tests.browser.console import ConsolePage
 from tests.e2e.conftest import photograph
 

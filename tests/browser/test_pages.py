@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
 
+from tests.browser.chromium import Page, expect
 from tests.browser.console import ConsolePage
 from tests.e2e.conftest import photograph
 from tests.gateway_server import GatewayServer

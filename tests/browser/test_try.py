@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Request, Route, expect
 
+from tests.browser.chromium import Page, Request, Route, expect
 from tests.browser.console import ConsolePage
 from tests.e2e.conftest import photograph
 
