@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import problems, routes, routes_locate
+from service import problems, routes, routes_activity, routes_console, routes_locate
 from service.decision import Chooser
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
@@ -55,6 +55,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.gateway = gateway
     app.include_router(routes.router)
     app.include_router(routes_locate.router)
+    app.include_router(routes_activity.router)
+    app.include_router(routes_console.router)
     problems.install(app)
     app.add_middleware(Arrival)
     return app

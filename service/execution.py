@@ -65,6 +65,11 @@ class Execution:
         self._decode_lane: Lane[_DecodeItem, tuple[Pixels, Geometry]] = Lane("decode", _decode)
         self._finish_lane: Lane[tuple[Finish, Raw], Any] = Lane("finish", _finish)
 
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that no worker has taken yet."""
+        return self._workers.waiting
+
     def announce(self, card: ModelCard, ask: Ask) -> Callable[[], None]:
         """Tells the engine of a job to come, so that the next choice sees it; the answer takes it back."""
         return self._engine.expect(card, 1, ask.deadline_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ class Observation:
         card, metrics = served.card, self.metrics
         in_time = ask.spent_ms() <= ask.budget_ms
         self.outcome = "late" if not in_time else "degraded" if served.degraded else "ok"
+        took_ms, pictures = ask.spent_ms(), len(served.pictures)
+        reason = served.decision.choice.reason
+        metrics.activity.answered(time.monotonic(), self.task, card.name, reason, took_ms, pictures)
         metrics.images.labels(self.task, card.name, card.precision, card.backend).inc(len(served.pictures))
         for stage in ("read", "decode", "queue", "infer", "post"):
             metrics.stage_duration.labels(stage).observe(timing_ms[stage] / 1e3)
@@ -62,6 +66,7 @@ def observed(metrics: Metrics, task: str, ask: Ask) -> Iterator[Observation]:
         seen.outcome = "cancelled"
         raise
     finally:
+        metrics.activity.ended(time.monotonic(), seen.outcome)
         metrics.requests.labels(task, ask.tier, seen.outcome).inc()
         metrics.request_duration.labels(task, ask.tier).observe(ask.spent_ms() / 1e3)
         if seen.outcome not in ("invalid", "infeasible", "cancelled"):

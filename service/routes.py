@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
@@ -30,6 +30,7 @@ from service.schemas import (
     RouteAnswer,
     RouteTaskQuery,
 )
+from service.settings import Tier
 from service.tasks.classify import check_top_k
 
 router = APIRouter()
@@ -121,6 +122,8 @@ async def list_models(gateway: Gate) -> ModelList:
         engine=gateway.engine.name,
         providers=list(gateway.engine.providers()),
         ready=fleet.ready,
+        tiers_ms={tier: gateway.settings.tier_budget_ms(tier) for tier in get_args(Tier)},
+        max_budget_ms=gateway.settings.max_budget_ms,
         models=[model_info(card, gateway.predictor) for card in fleet.cards],
     )
 

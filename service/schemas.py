@@ -336,6 +336,8 @@ class ModelList(Wire):
     engine: str
     providers: list[str] = Field(description="What the models run on, best first.")
     ready: bool
+    tiers_ms: dict[Tier, float] = Field(description="The budget of every tier, as the operator set it.")
+    max_budget_ms: Milliseconds
     models: list[ModelInfo]
 
 
