@@ -17,12 +17,12 @@ from service.request_id import Arrival
 
 log = logging.getLogger(__name__)
 
-READY = "/health/ready"
+READY = ("/health/ready", "/v2/health/ready")
 SETTLE_S = 0.1
 
 
 class Drain:
-    """ASGI around the app: from `begin` on, /health/ready is 503; all else is answered as before."""
+    """ASGI around the app: from `begin` on, /health/ready and its like are 503; all else is answered as before."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,7 +32,7 @@ class Drain:
         self.begun = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.begun and scope["type"] == "http" and scope["path"] == READY:
+        if self.begun and scope["type"] == "http" and scope["path"] in READY:
             # Problems are counted by the app's own metrics.
             await Arrival(_going)({**scope, "app": self._app}, receive, send)
         else:

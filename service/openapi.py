@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
 from service.bodies import Base64Body
 from service.schemas import Problem
+from service.tensor_documents import TensorError
+from service.tensors import InferRequest
+
+PROBLEM: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+TENSOR_PROBLEM: dict[str, Any] = {"application/json": {"schema": {"$ref": "#/components/schemas/TensorError"}}}
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
@@ -46,6 +53,37 @@ PICTURE_ANSWER: dict[int | str, dict[str, Any]] = {
     }
 }
 
+_COMPONENT = "#/components/schemas/{model}"
+# The request of /v2/…/infer, which we read ourselves.
+INFER_SCHEMAS: dict[str, Any] = models_json_schema([(InferRequest, "validation")], ref_template=_COMPONENT)[1]["$defs"]
+
+INFER_BODY: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "required": False,
+            "description": "How many bytes of the body are JSON; the rest are tensors. Left out: all of it is JSON.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        {
+            "name": "Content-Encoding",
+            "in": "header",
+            "required": False,
+            "description": "What the body is packed with.",
+            "schema": {"type": "string", "enum": ["gzip", "deflate", "identity"]},
+        },
+    ],
+    "requestBody": {
+        "required": True,
+        "description": "JSON, or JSON followed by the bytes of the tensors.",
+        "content": {
+            "application/json": {"schema": {"$ref": _COMPONENT.format(model="InferRequest")}},
+            "application/octet-stream": _BINARY,
+        },
+    },
+}
+
 _MEANINGS = {
     400: "The body is not what it says, or the picture cannot be decoded.",
     404: "No such model; or it is known but not exported, then with the command that exports it.",
@@ -60,11 +98,18 @@ _MEANINGS = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses` for these statuses, each a problem document."""
-    return {
-        status: {
-            "description": _MEANINGS[status],
-            "model": Problem,
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status in statuses
-    }
+    return {status: {"description": _MEANINGS[status], "model": Problem, "content": PROBLEM} for status in statuses}
+
+
+_TENSOR_MEANINGS = _MEANINGS | {
+    400: "The body is not what it says, or a tensor is not what the model takes; the sentence names it.",
+    404: "No such model, or no such version of it.",
+    413: "Beyond a size limit.",
+    415: "Packed with something other than gzip or deflate.",
+    422: "A timeout that the model cannot meet, or a parameter outside its limits.",
+}
+
+
+def tensor_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same for /v2, where an error is what the Open Inference Protocol says."""
+    return {status: {"description": _TENSOR_MEANINGS[status], "model": TensorError} for status in statuses}

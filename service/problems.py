@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import InvalidParameter, RequestError, VisionError
 from service.gateway import gateway_of_app
+from service.openapi import INFER_SCHEMAS, PROBLEM, TENSOR_PROBLEM
 from service.request_id import request_id
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,10 @@ def install(app: FastAPI) -> None:
 
 
 def problem(request: Request, err: VisionError) -> JSONResponse:
-    """The error's problem document, with Retry-After (whole seconds, rounded up) where waiting helps."""
+    """The error's problem document, with Retry-After (whole seconds, rounded up) where waiting helps.
+
+    Under /v2 it is what the Open Inference Protocol says an error is.
+    """
     body: dict[str, object] = {
         "type": TYPE_PREFIX + err.code,
         "title": err.title,
@@ -84,17 +88,27 @@ def problem(request: Request, err: VisionError) -> JSONResponse:
     if err.retry_after_s is not None:
         body["retry_after_s"] = round(err.retry_after_s, 3)
         headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
+    if speaks_tensors(request.url.path):
+        return JSONResponse({"error": err.detail}, err.status, headers)
     return JSONResponse(body, err.status, headers, media_type="application/problem+json")
+
+
+def speaks_tensors(path: str) -> bool:
+    """Whether what is at that path speaks the Open Inference Protocol, errors included."""
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI document with every failure in the media type it really has; FastAPI knows but its own shapes."""
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
+        content = TENSOR_PROBLEM if speaks_tensors(path) else PROBLEM
         for operation in operations.values():
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
                     response["content"] = content
+                if response["description"] == "Validation Error":
+                    response["description"] = "A parameter is outside its limits."
+    document["components"]["schemas"] |= INFER_SCHEMAS
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
     return document

@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest body accepted.")
+    max_tensor_bytes: int = Field(
+        32 * 1024 * 1024,
+        ge=1024,
+        description="Largest body of /v2/…/infer, unpacked: 32 pictures of 640×480 as raw bytes, 4 times less as JSON.",
+    )
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture accepted, width × height.")
     max_side_px: int = Field(16_384, ge=1, description="Longest side accepted.")
     max_images: int = Field(16, ge=1, le=256, description="Most pictures in one request.")

@@ -292,7 +292,7 @@ async def test_another_method_is_405_and_names_the_right_one(
 
 
 @pytest.mark.parametrize(
-    "url", ["/", "/v1", "/v1/classify/x", "/v2/models", "/v1/models/", "/%ff%fe", "/..%2f..%2fetc"]
+    "url", ["/", "/v1", "/v1/classify/x", "/v3/models", "/v1/models/", "/%ff%fe", "/..%2f..%2fetc"]
 )
 async def test_an_unknown_address_is_404(fake_gateway: FakeGateway, url: str) -> None:
     response = await fake_gateway.client.get(url, follow_redirects=False)

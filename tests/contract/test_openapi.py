@@ -49,11 +49,15 @@ def test_every_parameter_is_described(method: str, path: str, operation: dict[st
 
 
 @each_operation
-def test_every_failure_is_documented_as_a_problem(method: str, path: str, operation: dict[str, Any]) -> None:
+def test_every_failure_is_documented_as_it_is(method: str, path: str, operation: dict[str, Any]) -> None:
+    """As a problem; under /v2 as the Open Inference Protocol wants it."""
+    tensors = path.startswith("/v2")
+    media_type = "application/json" if tensors else "application/problem+json"
     for status, response in operation["responses"].items():
         if int(status) >= 400:
-            assert list(response["content"]) == ["application/problem+json"]
-            assert response["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
+            assert list(response["content"]) == [media_type]
+            schema = response["content"][media_type]["schema"]["$ref"]
+            assert schema.endswith("/TensorError" if tensors else "/Problem")
             assert response["description"]
 
 
