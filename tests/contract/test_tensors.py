@@ -30,7 +30,7 @@ Change = Callable[[dict[str, Any]], None]
 
 def document(pixels: NDArray[np.uint8] = PIXELS, *, binary: bool = False, **more: Any) -> dict[str, Any]:
     """An inference request as JSON; `binary`: its tensor follows."""
-    tensor = {"name": "image", "shape": list(pixels.shape), "datatype": "UINT8"}
+    tensor: dict[str, Any] = {"name": "image", "shape": list(pixels.shape), "datatype": "UINT8"}
     tensor |= {"parameters": {"binary_data_size": pixels.nbytes}} if binary else {"data": pixels.ravel().tolist()}
     return {"inputs": [tensor], **more}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -40,7 +41,7 @@ def pixels_for(model: str) -> NDArray[np.uint8]:
     return np.stack([np.asarray(picture.convert("RGB").resize((width, height))) for picture in pictures])
 
 
-def straight(model: str, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
+def straight(model: str, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """The model's outputs by ONNX Runtime alone."""
     session = ort.InferenceSession(onnx_path(REPOSITORY / model), providers=["CPUExecutionProvider"])
     names = [spec.name for spec in read_entry(REPOSITORY / model).outputs]
