@@ -7,6 +7,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from service.bodies import Base64Body
+from service.openapi_examples import PICTURES_AS_JSON, TENSORS_AS_JSON
 from service.schemas import Problem
 from service.tensor_documents import TensorError
 from service.tensors import InferRequest
@@ -24,6 +25,28 @@ _BUDGET_HEADER = {
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }
 
+_BASE64_PICTURE = {"type": "string", "contentEncoding": "base64", "description": "A picture in base64."}
+_BASE64_BODY = {
+    "title": "Base64Body",
+    "description": Base64Body.__doc__,
+    "oneOf": [
+        {
+            "title": "OnePicture",
+            "type": "object",
+            "properties": {"image": _BASE64_PICTURE},
+            "required": ["image"],
+            "additionalProperties": False,
+        },
+        {
+            "title": "SeveralPictures",
+            "type": "object",
+            "properties": {"images": {"type": "array", "items": _BASE64_PICTURE, "minItems": 1}},
+            "required": ["images"],
+            "additionalProperties": False,
+        },
+    ],
+}
+
 PICTURE_BODY: dict[str, Any] = {
     "parameters": [_BUDGET_HEADER],
     "requestBody": {
@@ -37,10 +60,18 @@ PICTURE_BODY: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "minItems": 1,
+                            "description": "1 to 16 pictures; what the parts are called does not matter.",
+                        }
+                    },
+                    "required": ["file"],
                 }
             },
-            "application/json": {"schema": Base64Body.model_json_schema()},
+            "application/json": {"schema": _BASE64_BODY, "examples": PICTURES_AS_JSON},
         },
     },
 }
@@ -78,10 +109,34 @@ INFER_BODY: dict[str, Any] = {
         "required": True,
         "description": "JSON, or JSON followed by the bytes of the tensors.",
         "content": {
-            "application/json": {"schema": {"$ref": _COMPONENT.format(model="InferRequest")}},
+            "application/json": {
+                "schema": {"$ref": _COMPONENT.format(model="InferRequest")},
+                "examples": TENSORS_AS_JSON,
+            },
             "application/octet-stream": _BINARY,
         },
     },
+}
+
+METRICS_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Every series, as OpenMetrics text.",
+        "content": {"application/openmetrics-text": {"schema": {"type": "string"}}},
+    }
+}
+
+# What FastAPI adds to the JSON of an answer whose tensors may follow as bytes.
+TENSOR_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "JSON; if an output was asked for as bytes, the JSON and then these bytes.",
+        "content": {"application/octet-stream": _BINARY},
+        "headers": {
+            "Inference-Header-Content-Length": {
+                "description": "How many bytes are JSON, if bytes follow.",
+                "schema": {"type": "integer"},
+            }
+        },
+    }
 }
 
 _MEANINGS = {
@@ -113,3 +168,21 @@ _TENSOR_MEANINGS = _MEANINGS | {
 def tensor_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The same for /v2, where an error is what the Open Inference Protocol says."""
     return {status: {"description": _TENSOR_MEANINGS[status], "model": TensorError} for status in statuses}
+
+
+_INFERENCE_HEADERS = {
+    "X-Model": {"description": "The model that answered.", "schema": {"type": "string"}},
+    "Server-Timing": {"description": "Where the time went, in milliseconds.", "schema": {"type": "string"}},
+}
+_RETRY_AFTER = {"Retry-After": {"description": "Come back after so many seconds.", "schema": {"type": "integer"}}}
+_REQUEST_ID = {"X-Request-Id": {"description": "Yours, if you sent one.", "schema": {"type": "string"}}}
+
+
+def add_headers(document: dict[str, Any]) -> None:
+    """The headers that each answer may have."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            runs = "504" in operation["responses"]
+            for status, response in operation["responses"].items():
+                more = _INFERENCE_HEADERS if status == "200" and runs else _RETRY_AFTER if status == "503" else {}
+                response["headers"] = response.get("headers", {}) | _REQUEST_ID | more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import InvalidParameter, RequestError, VisionError
 from service.gateway import gateway_of_app
-from service.openapi import INFER_SCHEMAS, PROBLEM, TENSOR_PROBLEM
+from service.openapi import INFER_SCHEMAS, PROBLEM, TENSOR_PROBLEM, add_headers
+from service.openapi_examples import add_examples
 from service.request_id import request_id
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class MethodNotAllowed(RequestError):
 def install(app: FastAPI) -> None:
     """Makes every error of the app a problem document, and says so in its OpenAPI document."""
     described = app.openapi
-    app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
+    app.openapi = cache(lambda: _with_problems(described()))  # type: ignore[method-assign]
 
     @app.exception_handler(VisionError)
     async def on_vision_error(request: Request, err: VisionError) -> Response:
@@ -109,6 +111,8 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
                 if response["description"] == "Validation Error":
                     response["description"] = "A parameter is outside its limits."
     document["components"]["schemas"] |= INFER_SCHEMAS
+    add_headers(document)
+    add_examples(document, tensors=("/v2",))
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
     return document

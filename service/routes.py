@@ -15,7 +15,7 @@ from service.exchange import ask_of, kind_of, read_body, respond, unless_gone
 from service.gateway import Gateway, gateway_of
 from service.image_header import ImageHeader, read_header
 from service.observation import observed
-from service.openapi import PICTURE_BODY, problems
+from service.openapi import METRICS_ANSWER, PICTURE_BODY, problems
 from service.request_id import request_id
 from service.schemas import (
     ClassifyAnswer,
@@ -146,7 +146,7 @@ async def ready(gateway: Gate) -> Health:
     return Health(status="ready")
 
 
-@router.get("/metrics", operation_id="metrics", tags=["health"], response_class=Response)
+@router.get("/metrics", operation_id="metrics", tags=["health"], response_class=Response, responses=METRICS_ANSWER)
 async def metrics(gateway: Gate) -> Response:
     """Prometheus, as OpenMetrics text."""
     return Response(gateway.metrics.exposition(), media_type=gateway.metrics.content_type)

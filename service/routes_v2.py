@@ -16,7 +16,7 @@ from service.exchange import unless_gone
 from service.gateway import Gateway, gateway_of
 from service.manifest import VERSION, ModelCard
 from service.observation import observed
-from service.openapi import INFER_BODY, tensor_problems
+from service.openapi import INFER_BODY, TENSOR_ANSWER, tensor_problems
 from service.request_id import received_s
 from service.tensor_documents import (
     EXTENSIONS,
@@ -159,7 +159,7 @@ async def version_statistics(gateway: Gate, card: ModelVersion) -> Statistics:
     "/models/{name}/infer",
     operation_id="v2_infer",
     response_model=InferAnswer,
-    responses=tensor_problems(400, 404, 413, 415, 422, 500, 503, 504),
+    responses=TENSOR_ANSWER | tensor_problems(400, 404, 413, 415, 422, 500, 503, 504),
     openapi_extra=INFER_BODY,
 )
 async def infer(request: Request, gateway: Gate, card: Model) -> Response:
@@ -171,7 +171,7 @@ async def infer(request: Request, gateway: Gate, card: Model) -> Response:
     "/models/{name}/versions/{version}/infer",
     operation_id="v2_version_infer",
     response_model=InferAnswer,
-    responses=tensor_problems(400, 404, 413, 415, 422, 500, 503, 504),
+    responses=TENSOR_ANSWER | tensor_problems(400, 404, 413, 415, 422, 500, 503, 504),
     openapi_extra=INFER_BODY,
 )
 async def version_infer(request: Request, gateway: Gate, card: ModelVersion) -> Response:

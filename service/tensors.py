@@ -57,8 +57,11 @@ class RequestParameters(_Incoming):
 
 class InputTensor(_Incoming):
     name: str = Field(description="As the model's metadata names it: `image`.")
-    shape: list[int] = Field(description="[N, height, width, 3], N up to the model's max_batch_size.")
-    datatype: str = Field(description="UINT8: RGB, 0..255.")
+    shape: list[int] = Field(
+        description="[N, height, width, 3], N up to the model's max_batch_size.",
+        json_schema_extra={"minItems": 4, "maxItems": 4},
+    )
+    datatype: str = Field(description="RGB, 0..255.", json_schema_extra={"enum": ["UINT8"]})
     parameters: InputParameters = InputParameters()
     data: Any = Field(
         None,
