@@ -8,7 +8,8 @@ from pydantic.json_schema import models_json_schema
 
 from service.bodies import Base64Body
 from service.openapi_examples import PICTURES_AS_JSON, TENSORS_AS_JSON
-from service.schemas import Problem
+from service.query import query_parameters
+from service.schemas import Problem, RouteQuery
 from service.tensor_documents import TensorError
 from service.tensors import InferRequest
 
@@ -47,8 +48,7 @@ _BASE64_BODY = {
     ],
 }
 
-PICTURE_BODY: dict[str, Any] = {
-    "parameters": [_BUDGET_HEADER],
+_PICTURE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "One picture as it is, several as multipart files, or base64 in JSON.",
@@ -75,6 +75,12 @@ PICTURE_BODY: dict[str, Any] = {
         },
     },
 }
+
+
+def pictures_and(query: type[RouteQuery]) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for a route that takes pictures and these parameters, both of which it reads itself."""
+    return _PICTURE_BODY | {"parameters": [*query_parameters(query), _BUDGET_HEADER]}
+
 
 # What FastAPI adds to the JSON of a route that may answer with a picture instead.
 PICTURE_ANSWER: dict[int | str, dict[str, Any]] = {

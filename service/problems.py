@@ -12,10 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from service.errors import InvalidParameter, RequestError, VisionError
+from service.errors import RequestError, VisionError
 from service.gateway import gateway_of_app
 from service.openapi import INFER_SCHEMAS, PROBLEM, TENSOR_PROBLEM, add_headers
 from service.openapi_examples import add_examples
+from service.query import invalid_parameter
 from service.request_id import request_id
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(request: Request, err: RequestValidationError) -> Response:
-        return problem(request, _first_parameter(err))
+        return problem(request, invalid_parameter(err.errors()))
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, err: HTTPException) -> Response:
@@ -116,13 +117,3 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
     return document
-
-
-def _first_parameter(err: RequestValidationError) -> InvalidParameter:
-    first = err.errors()[0]
-    field = str(first["loc"][-1]) if first["loc"] else "query"
-    context = first.get("ctx", {})
-    bounds = [f"{name} {context[name]}" for name in ("gt", "ge", "lt", "le", "expected") if name in context]
-    if first["type"] == "extra_forbidden":
-        return InvalidParameter(f"there is no parameter {field!r}; /docs lists them", field=field)
-    return InvalidParameter(f"{field}: {first['msg']}", field=field, limit=", ".join(bounds) or None)

@@ -13,7 +13,7 @@ from service.bodies import read_chunks
 from service.compression import coding_of_body, coding_wished
 from service.errors import InvalidBody, UnknownModel
 from service.exchange import unless_gone
-from service.gateway import Gateway, gateway_of
+from service.gateway import Gateway, gateway_of, gateway_of_app
 from service.manifest import VERSION, ModelCard
 from service.observation import observed
 from service.openapi import INFER_BODY, TENSOR_ANSWER, tensor_problems
@@ -162,9 +162,10 @@ async def version_statistics(gateway: Gate, card: ModelVersion) -> Statistics:
     responses=TENSOR_ANSWER | tensor_problems(400, 404, 413, 415, 422, 500, 503, 504),
     openapi_extra=INFER_BODY,
 )
-async def infer(request: Request, gateway: Gate, card: Model) -> Response:
+async def infer(request: Request, name: Name) -> Response:
     """The model's outputs for a batch of pictures that already have its size."""
-    return await _infer(request, gateway, card)
+    gateway = gateway_of_app(request)
+    return await _infer(request, gateway, await _model(gateway, name))
 
 
 @router.post(
@@ -174,9 +175,10 @@ async def infer(request: Request, gateway: Gate, card: Model) -> Response:
     responses=TENSOR_ANSWER | tensor_problems(400, 404, 413, 415, 422, 500, 503, 504),
     openapi_extra=INFER_BODY,
 )
-async def version_infer(request: Request, gateway: Gate, card: ModelVersion) -> Response:
+async def version_infer(request: Request, name: Name, version: Version) -> Response:
     """The model's outputs for a batch of pictures that already have its size."""
-    return await _infer(request, gateway, card)
+    gateway = gateway_of_app(request)
+    return await _infer(request, gateway, await _version(gateway, name, version))
 
 
 async def _infer(request: Request, gateway: Gateway, card: ModelCard) -> Response:
