@@ -21,7 +21,7 @@ def test_every_answer_is_as_the_document_says(embedded_gateway: GatewayServer, t
         f"--config-file={FOLDER / 'schemathesis.toml'}",
         "run",
         embedded_gateway.url + "/openapi.json",
-        *("--seed=1", "--generation-deterministic", "--max-examples=12"),
+        *("--seed=1", "--generation-deterministic", "--max-examples=8"),
         *("--phases=examples,coverage,fuzzing", "--continue-on-failure", "--request-timeout=60", "--no-color"),
     ]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis.hooks", "PYTHONPATH": str(ROOT)}
