@@ -32,6 +32,10 @@ from tests.pictures import encoded, photograph
 
 JPEG = encoded(photograph())
 WISHES = b"model=fake_large&latency_budget_ms=2000&top_k=3&late=return&priority=1"
+PIXELS = np.full((1, 32, 32, 3), 128, np.uint8)
+_INPUT = {"name": "image", "shape": [1, 32, 32, 3], "datatype": "UINT8", "parameters": {"binary_data_size": 3072}}
+_OUTPUT = {"name": "probabilities", "parameters": {"binary_data": True}}
+TENSOR = json.dumps({"inputs": [_INPUT], "outputs": [_OUTPUT]}).encode()
 Request = tuple[Literal["GET", "POST"], str, bytes, bytes]
 REQUESTS: dict[str, Request] = {
     "GET /health/live": ("GET", "/health/live", b"", b""),
@@ -40,6 +44,8 @@ REQUESTS: dict[str, Request] = {
     "POST /v1/detect": ("POST", "/v1/detect", b"", JPEG),
     "POST /v1/embed": ("POST", "/v1/embed", b"", JPEG),
     "POST /v1/route": ("POST", "/v1/route", b"", b""),
+    # Not answered at once: permit, admission and the fake engine are part of it.
+    "POST /v2/…/infer, bytes": ("POST", "/v2/models/fake_large/infer", b"", TENSOR + PIXELS.tobytes()),
     "POST /v1/classify, refused": ("POST", "/v1/classify", b"top_k=0", JPEG),
 }
 
@@ -47,6 +53,8 @@ REQUESTS: dict[str, Request] = {
 def scope_of(request: Request) -> dict[str, Any]:
     method, path, query, body = request
     headers = [(b"host", b"gateway"), (b"content-type", b"image/jpeg"), (b"content-length", str(len(body)).encode())]
+    if path.endswith("/infer"):
+        headers.append((b"inference-header-content-length", str(len(TENSOR)).encode()))
     headers += [(b"accept", b"*/*"), (b"accept-encoding", b"gzip, deflate"), (b"user-agent", b"benchmarks")]
     return {
         "type": "http",

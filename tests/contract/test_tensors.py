@@ -7,6 +7,7 @@ import gzip
 import json
 import zlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.drain import Drain
 from service.engines.fake import FakeEngine
 from service.settings import Settings
+from service.tensors import read_request
 from tests.cards import classifier, detector, segmenter
 from tests.conftest import FakeGateway, FakeGateways
 from tests.pictures import encoded, photograph
@@ -408,3 +411,45 @@ async def test_the_server_says_what_it_is(fake_gateway: FakeGateway) -> None:
     assert "binary_tensor_data" in metadata["extensions"]
     assert (await fake_gateway.client.get("/v2/health/ready")).json() == {"ready": True}
     assert (await fake_gateway.client.get(MODEL + "/ready")).json() == {"name": "fake_large", "ready": True}
+
+
+async def test_bytes_become_the_model_s_input_without_being_copied() -> None:
+    header = json.dumps(document(binary=True)).encode()
+    body = bytearray(header + PIXELS.tobytes())
+    request = read_request(classifier(), body, len(header))
+    assert np.shares_memory(request.pixels, np.frombuffer(body, np.uint8))
+    assert (request.pixels == PIXELS).all()
+
+
+async def test_a_gateway_that_leaves_is_not_ready_here_either(fake_gateway: FakeGateway) -> None:
+    drain = Drain(fake_gateway.app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(drain), base_url="http://gateway") as client:
+        assert (await client.get("/v2/health/ready")).status_code == 200
+        drain.begin()
+        assert_refused(await client.get("/v2/health/ready"), 503, "shutting down")
+        assert (await client.get("/v2/health/live")).status_code == 200
+        assert (await client.post(INFER, json=document())).status_code == 200
+
+
+async def test_a_client_that_hangs_up_costs_nothing(fake_gateway: FakeGateway) -> None:
+    """In the middle of its body, and while the model runs."""
+    fake_gateway.engine.delay_s = 5.0
+    body = json.dumps(document()).encode()
+    gone: dict[str, Any] = {"type": "http.disconnect"}
+    for sent, more in ((body[:99], True), (body, False)):
+        messages = [{"type": "http.request", "body": sent, "more_body": more}, gone]
+
+        async def receive(left: list[dict[str, Any]] = messages) -> dict[str, Any]:
+            return left.pop(0) if len(left) > 1 else left[0]
+
+        async def send(message: Any) -> None:
+            pass
+
+        scope = {"type": "http", "method": "POST", "path": INFER, "raw_path": INFER.encode(), "query_string": b""}
+        scope |= {"headers": [], "http_version": "1.1", "scheme": "http"}
+        with suppress(asyncio.CancelledError):
+            async with asyncio.timeout(4):
+                await fake_gateway.app(scope, receive, send)
+    assert fake_gateway.engine.jobs == []
+    fake_gateway.engine.delay_s = 0.0
+    await nothing_is_lost(fake_gateway)

@@ -16,7 +16,7 @@ FOLDER = ROOT / "tests" / "e2e" / "schemathesis"
 
 
 def test_every_answer_is_as_the_document_says(embedded_gateway: GatewayServer, tmp_path: Path) -> None:
-    command = [
+    command: list[str | Path] = [
         Path(sys.executable).with_name("st"),
         f"--config-file={FOLDER / 'schemathesis.toml'}",
         "run",
