@@ -16,6 +16,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from service.app import create_app
 from service.drain import Drain, DrainingServer
+from service.grpc_front import GrpcFront
 from service.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help="Pictures in, labels out, within a latency budget.")
@@ -54,7 +55,8 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.grace_s),
     )
-    server = DrainingServer(config, drain, settings.drain_s)
+    front = GrpcFront(drain, settings) if settings.grpc_port else None
+    server = DrainingServer(config, drain, settings.drain_s, front)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it by hand: no traceback
         server.run()
     if not server.started:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import NotReady
+from service.grpc_front import GrpcFront
 from service.problems import problem
 from service.request_id import Arrival
 
@@ -50,10 +51,20 @@ class DrainingServer(uvicorn.Server):
     connections too, and what was admitted has `timeout_graceful_shutdown` to be answered. A second Ctrl-C ends at once.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float, front: GrpcFront | None = None) -> None:
         super().__init__(config)
         self._drain = drain
         self._drain_s = drain_s
+        self._front = front
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._front is not None and self.started:
+            try:
+                await self._front.start()
+            except RuntimeError as err:
+                log.error("gRPC cannot be served: %s", err)
+                self.started, self.should_exit = False, True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._drain.begin()
@@ -68,6 +79,8 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(0.05)
         for server in self.servers:
             server.close()
+        if self._front is not None:
+            await self._front.stop(float(self.config.timeout_graceful_shutdown or 0))
         # uvicorn closes connections whose request it has not read yet: those that got in just before are waited for.
         await asyncio.sleep(SETTLE_S)
         await super().shutdown(sockets)

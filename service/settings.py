@@ -18,6 +18,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
+    grpc_port: int = Field(
+        0, ge=0, le=65535, description="Port of the Open Inference Protocol over gRPC, on the same address; 0: none."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much to log.")
 
     engine: Literal["embedded", "triton"] = Field("embedded", description="What runs the models.")
