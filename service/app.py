@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import problems, routes, routes_activity, routes_console, routes_locate
+from service import problems, routes, routes_activity, routes_console, routes_locate, routes_v2
 from service.decision import Chooser
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
@@ -24,6 +24,7 @@ from service.pipeline import Pipeline
 from service.probes import Probes
 from service.request_id import Arrival
 from service.settings import Settings
+from service.tensor_path import TensorPath
 from service.workers import Workers
 
 DESCRIPTION = (
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.include_router(routes_locate.router)
     app.include_router(routes_activity.router)
     app.include_router(routes_console.router)
+    app.include_router(routes_v2.router)
     problems.install(app)
     app.add_middleware(Arrival)
     return app
@@ -78,7 +80,10 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
         cascade_confidence=settings.cascade_confidence,
     )
     metrics.queue_depth.set_function(lambda: workers.waiting)
-    return Gateway(settings, engine, fleet, predictor, metrics, pipeline)
+    tensors = TensorPath(
+        engine, pipeline, workers, max_bytes=settings.max_tensor_bytes, max_budget_ms=settings.max_budget_ms
+    )
+    return Gateway(settings, engine, fleet, predictor, metrics, pipeline, tensors)
 
 
 def _engine(settings: Settings, workers: Workers, predictor: Predictor) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -58,15 +58,9 @@ async def read_pictures(request: Request, limits: BodyLimits) -> list[Picture]:
             "(with curl: -H 'Content-Type: image/jpeg' --data-binary @picture.jpg)",
             field="Content-Type",
         )
-    try:
-        async with asyncio.timeout(limits.timeout_s):
-            body = await _read(request, limits.max_bytes)
-    except TimeoutError:
-        raise InvalidBody(
-            f"the body did not arrive within {limits.timeout_s:g} s", field="body", limit=f"{limits.timeout_s:g} s"
-        ) from None
-    except ClientDisconnect:
-        raise InvalidBody("the connection was closed before all of the body had arrived", field="body") from None
+    chunks: list[bytes] = []
+    await read_chunks(request, limits.max_bytes, limits.timeout_s, chunks.append)
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     if content_type == "multipart/form-data":
         pictures = await _from_multipart(request, body, limits.max_images)
     elif content_type == "application/json":
@@ -78,18 +72,31 @@ async def read_pictures(request: Request, limits: BodyLimits) -> list[Picture]:
     return [Picture(f"images[{i}]", data) for i, data in enumerate(pictures)]
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def read_chunks(request: Request, max_bytes: int, timeout_s: float, take: Callable[[bytes], object]) -> None:
+    """Hands over the body piece by piece, as it arrives. Raises TooLarge, and InvalidBody if not all of it comes."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await _read(request, max_bytes, take)
+    except TimeoutError:
+        raise InvalidBody(
+            f"the body did not arrive within {timeout_s:g} s", field="body", limit=f"{timeout_s:g} s"
+        ) from None
+    except ClientDisconnect:
+        raise InvalidBody("the connection was closed before all of the body had arrived", field="body") from None
+
+
+async def _read(request: Request, max_bytes: int, take: Callable[[bytes], object]) -> None:
     declared = request.headers.get("content-length", "").lstrip("0")
     # The digits are counted first: Python refuses to read numbers of some thousand digits.
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > max_bytes):
         raise _too_many_bytes(max_bytes)
-    chunks, received = [], 0
+    received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > max_bytes:
             raise _too_many_bytes(max_bytes)
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if chunk:
+            take(chunk)
 
 
 def _too_many_bytes(max_bytes: int) -> TooLarge:

@@ -12,17 +12,18 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import NotReady
+from service.grpc_front import GrpcFront
 from service.problems import problem
 from service.request_id import Arrival
 
 log = logging.getLogger(__name__)
 
-READY = "/health/ready"
+READY = ("/health/ready", "/v2/health/ready")
 SETTLE_S = 0.1
 
 
 class Drain:
-    """ASGI around the app: from `begin` on, /health/ready is 503; all else is answered as before."""
+    """ASGI around the app: from `begin` on, /health/ready and its like are 503; all else is answered as before."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,7 +33,7 @@ class Drain:
         self.begun = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.begun and scope["type"] == "http" and scope["path"] == READY:
+        if self.begun and scope["type"] == "http" and scope["path"] in READY:
             # Problems are counted by the app's own metrics.
             await Arrival(_going)({**scope, "app": self._app}, receive, send)
         else:
@@ -50,10 +51,20 @@ class DrainingServer(uvicorn.Server):
     connections too, and what was admitted has `timeout_graceful_shutdown` to be answered. A second Ctrl-C ends at once.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float, front: GrpcFront | None = None) -> None:
         super().__init__(config)
         self._drain = drain
         self._drain_s = drain_s
+        self._front = front
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._front is not None and self.started:
+            try:
+                await self._front.start()
+            except RuntimeError as err:
+                log.error("gRPC cannot be served: %s", err)
+                self.started, self.should_exit = False, True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._drain.begin()
@@ -68,6 +79,8 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(0.05)
         for server in self.servers:
             server.close()
+        if self._front is not None:
+            await self._front.stop(float(self.config.timeout_graceful_shutdown or 0))
         # uvicorn closes connections whose request it has not read yet: those that got in just before are waited for.
         await asyncio.sleep(SETTLE_S)
         await super().shutdown(sockets)

@@ -11,6 +11,7 @@ bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each er
     │   ├── BudgetUnsatisfiable    422  no model is that fast, however idle the machine
     │   ├── AccuracyUnsatisfiable  422  no model is that accurate
     │   ├── InvalidBody         400  the body is not what its content type says
+    │   ├── InvalidTensor       400  a tensor is not what the model takes (/v2)
     │   ├── UnsupportedMedia    415  neither JPEG, PNG nor WebP; or an unknown content type
     │   ├── TooLarge            413  bytes, pixels, sides or pictures beyond a limit
     │   └── BadImage            400  looks like a picture, cannot be decoded
@@ -100,6 +101,12 @@ class InvalidBody(RequestError):
     status = 400
     code = "invalid-body"
     title = "The body cannot be read"
+
+
+class InvalidTensor(RequestError):
+    status = 400
+    code = "invalid-tensor"
+    title = "A tensor is not what the model takes"
 
 
 class UnsupportedMedia(RequestError):

@@ -66,6 +66,8 @@ def ask_of(
 
 def _refuse_repeated(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
+    if len(names) == len(request.query_params):
+        return
     for name in request.query_params:
         if names.count(name) > 1:
             raise InvalidParameter(f"{name} is given {names.count(name)} times", field=name, limit="once")

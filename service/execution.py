@@ -15,13 +15,14 @@ from PIL import Image
 
 from service.ask import Ask, Finish, Raw
 from service.bodies import Picture
-from service.engines.protocol import Engine, Job, Pixels
-from service.errors import DeadlineExceeded
+from service.engines.protocol import Engine, Job, Outputs, Pixels
+from service.errors import DeadlineExceeded, EngineError
 from service.image_header import ImageHeader, SizeLimits, read_header
 from service.images import Geometry, to_model_pixels
 from service.latency import Predictor
 from service.manifest import ModelCard, ResizeRule
 from service.metrics import Metrics
+from service.model_statistics import ModelStatistics
 from service.workers import Lane, Workers
 
 
@@ -62,6 +63,7 @@ class Execution:
         self._workers = workers
         self._predictor = predictor
         self._metrics = metrics
+        self.statistics = ModelStatistics()
         self._decode_lane: Lane[_DecodeItem, tuple[Pixels, Geometry]] = Lane("decode", _decode)
         self._finish_lane: Lane[tuple[Finish, Raw], Any] = Lane("finish", _finish)
 
@@ -94,25 +96,44 @@ class Execution:
         pixels, geometry = decoded.result
         job = Job(card.name, pixels[np.newaxis], ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
         arrived()
-        outputs = await self._engine.infer(job)
-        if outputs.run_alone:
-            self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
-        self._metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
-        self._metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
+        outputs = await self.infer(job, card)
         timing_ms = {
             "decode": decoded.run_s * 1e3,
             "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
             "infer": outputs.infer_ms,
         }
         arrays = {name: array[0] for name, array in outputs.arrays.items()}
-        result = None
+        result, finish_ms = None, 0.0
         if ask.finish is not None:
-            result, waited_ms = await self._finish(ask.finish, Raw(card, arrays, geometry, picture, header), ask)
+            raw = Raw(card, arrays, geometry, picture, header)
+            result, waited_ms, finish_ms = await self._finish(ask.finish, raw, ask)
             timing_ms["queue"] += waited_ms
+        self.statistics.answered(
+            card.name,
+            input_ms=timing_ms["decode"],
+            queue_ms=timing_ms["queue"],
+            infer_ms=timing_ms["infer"],
+            output_ms=finish_ms,
+        )
         return Inferred(card, arrays, geometry, timing_ms, result)
 
-    async def _finish(self, finish: Finish, raw: Raw, ask: Ask) -> tuple[Any, float]:
-        """What `finish` makes of the outputs, and the milliseconds it waited for a worker. Raises DeadlineExceeded."""
+    async def infer(self, job: Job, card: ModelCard) -> Outputs:
+        """The engine's answer, once the predictor, the metrics and the model's statistics know of it."""
+        started_s = time.monotonic()
+        try:
+            outputs = await self._engine.infer(job)
+        except EngineError:
+            self.statistics.failed(card.name, (time.monotonic() - started_s) * 1e3)
+            raise
+        if outputs.run_alone:
+            self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
+        self._metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
+        self._metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
+        self.statistics.ran(card.name, rows=len(job.pixels), batch_rows=outputs.batch_rows, infer_ms=outputs.infer_ms)
+        return outputs
+
+    async def _finish(self, finish: Finish, raw: Raw, ask: Ask) -> tuple[Any, float, float]:
+        """What `finish` makes of the outputs, and the milliseconds it waited and worked. Raises DeadlineExceeded."""
         remaining_s = None if ask.keep_late else ask.deadline_s - time.monotonic()
         try:
             async with asyncio.timeout(remaining_s):
@@ -126,7 +147,7 @@ class Execution:
         except TimeoutError:
             raise DeadlineExceeded("the model answered, but its answer was not made ready in time") from None
         self._predictor.observe_post(raw.header, finish.post, done.run_s * 1e3)
-        return done.result, done.queue_s * 1e3
+        return done.result, done.queue_s * 1e3, done.run_s * 1e3
 
     async def warm(self, limits: SizeLimits) -> None:
         """Starts every worker and decodes a dot of each format, so that no request pays for Pillow's imports."""

@@ -210,7 +210,33 @@ class Predictor:
         decode_ms = np.array(decode_by_rule)[variants.rule]  # (V,)
         run_ms = (variants.alpha_ms + variants.beta_ms) * self._run.values(variants) * len(headers)
         post_ms = sum(self.post_ms(header, post) for header in headers)
-        alone_ms = (decode_ms + run_ms + post_ms) / min(self._workers, len(headers))
+        work_ms = decode_ms + run_ms + post_ms
+        alone_ms = work_ms / min(self._workers, len(headers))
+        return self._estimates(variants, run_ms, work_ms, alone_ms, spent_ms, wait_ms, wait_ms_by_model)
+
+    def estimate_batch(
+        self,
+        variants: Variants,
+        rows: int,
+        *,
+        spent_ms: float,
+        wait_ms: float,
+        wait_ms_by_model: Mapping[str, float],
+    ) -> Estimates:
+        """What one run of that many rows would take on each variant: nothing to decode, nothing to do afterwards."""
+        run_ms = (variants.alpha_ms + variants.beta_ms * rows) * self._run.values(variants)
+        return self._estimates(variants, run_ms, run_ms, run_ms, spent_ms, wait_ms, wait_ms_by_model)
+
+    def _estimates(
+        self,
+        variants: Variants,
+        run_ms: Floats,
+        work_ms: Floats,
+        alone_ms: Floats,
+        spent_ms: float,
+        wait_ms: float,
+        wait_ms_by_model: Mapping[str, float],
+    ) -> Estimates:
         expected_ms = alone_ms + wait_ms
         if wait_ms_by_model:
             expected_ms = expected_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
@@ -219,7 +245,7 @@ class Predictor:
             p50_ms=expected_ms * self._typical.value + spent_ms,
             unloaded_ms=alone_ms * self._typical.value,
             run_ms=run_ms,
-            work_ms=decode_ms + run_ms + post_ms,
+            work_ms=work_ms,
             expected_ms=expected_ms,
             spent_ms=spent_ms,
             wait_ms=wait_ms,

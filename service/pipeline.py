@@ -56,7 +56,7 @@ class Pipeline:
 
     async def serve(self, pictures: list[Picture], ask: Ask) -> Served:
         """The model's outputs for every picture, in order. Raises whatever keeps any of them from being answered."""
-        with self._permit():
+        with self.permit():
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
             decision = self.chooser.decide(headers, ask)
             try:
@@ -65,7 +65,7 @@ class Pipeline:
                 self.fleet.engine_lost()
                 raise
             except DeadlineExceeded:
-                self._learn_miss(decision, ask)
+                self.learn_miss(decision, ask)
                 raise
             self._learn(served, ask)
             return served
@@ -136,18 +136,20 @@ class Pipeline:
         took_ms = ask.spent_ms()
         if served.cascade is None:
             if served.card is served.decision.card:
-                self._observe(served.decision, ask, took_ms, late=took_ms > ask.budget_ms)
+                self.observe(served.decision, ask, took_ms, late=took_ms > ask.budget_ms)
             else:
-                self._learn_miss(served.decision, ask)
+                self.learn_miss(served.decision, ask)
         if took_ms > ask.budget_ms and not ask.keep_late:
             raise DeadlineExceeded(f"the answer came after {took_ms:.0f} ms; the budget was {ask.budget_ms:g} ms")
 
-    def _learn_miss(self, decision: Decision, ask: Ask) -> None:
+    def learn_miss(self, decision: Decision, ask: Ask) -> None:
+        """Tells the predictor of a request that was not answered in time."""
         # How long it would have taken is unknown, but it was longer than promised, where a promise was made.
         if decision.p95_ms <= ask.budget_ms:
-            self._observe(decision, ask, max(ask.spent_ms(), decision.p95_ms * 1.01), late=True)
+            self.observe(decision, ask, max(ask.spent_ms(), decision.p95_ms * 1.01), late=True)
 
-    def _observe(self, decision: Decision, ask: Ask, took_ms: float, *, late: bool) -> None:
+    def observe(self, decision: Decision, ask: Ask, took_ms: float, *, late: bool) -> None:
+        """Tells the predictor how long a request took in the end."""
         self.predictor.observe_request(
             expected_ms=decision.expected_ms,
             p95_ms=decision.p95_ms,
@@ -161,7 +163,8 @@ class Pipeline:
         self.metrics.headroom.set(decision.estimates.headroom)
 
     @contextmanager
-    def _permit(self) -> Iterator[None]:
+    def permit(self) -> Iterator[None]:
+        """One of the places for admitted requests. Raises Overloaded."""
         if self.in_flight >= self.max_in_flight:
             raise Overloaded(
                 f"{self.in_flight} requests are in flight already", limit=f"{self.max_in_flight} requests in flight"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,8 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from service.errors import InvalidParameter, RequestError, VisionError
+from service.errors import RequestError, VisionError
 from service.gateway import gateway_of_app
+from service.openapi import INFER_SCHEMAS, PROBLEM, TENSOR_PROBLEM, add_headers
+from service.openapi_examples import add_examples
+from service.query import invalid_parameter
 from service.request_id import request_id
 
 log = logging.getLogger(__name__)
@@ -35,7 +39,7 @@ class MethodNotAllowed(RequestError):
 def install(app: FastAPI) -> None:
     """Makes every error of the app a problem document, and says so in its OpenAPI document."""
     described = app.openapi
-    app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
+    app.openapi = cache(lambda: _with_problems(described()))  # type: ignore[method-assign]
 
     @app.exception_handler(VisionError)
     async def on_vision_error(request: Request, err: VisionError) -> Response:
@@ -45,7 +49,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(request: Request, err: RequestValidationError) -> Response:
-        return problem(request, _first_parameter(err))
+        return problem(request, invalid_parameter(err.errors()))
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, err: HTTPException) -> Response:
@@ -67,7 +71,10 @@ def install(app: FastAPI) -> None:
 
 
 def problem(request: Request, err: VisionError) -> JSONResponse:
-    """The error's problem document, with Retry-After (whole seconds, rounded up) where waiting helps."""
+    """The error's problem document, with Retry-After (whole seconds, rounded up) where waiting helps.
+
+    Under /v2 it is what the Open Inference Protocol says an error is.
+    """
     body: dict[str, object] = {
         "type": TYPE_PREFIX + err.code,
         "title": err.title,
@@ -84,27 +91,29 @@ def problem(request: Request, err: VisionError) -> JSONResponse:
     if err.retry_after_s is not None:
         body["retry_after_s"] = round(err.retry_after_s, 3)
         headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
+    if speaks_tensors(request.url.path):
+        return JSONResponse({"error": err.detail}, err.status, headers)
     return JSONResponse(body, err.status, headers, media_type="application/problem+json")
+
+
+def speaks_tensors(path: str) -> bool:
+    """Whether what is at that path speaks the Open Inference Protocol, errors included."""
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI document with every failure in the media type it really has; FastAPI knows but its own shapes."""
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
+        content = TENSOR_PROBLEM if speaks_tensors(path) else PROBLEM
         for operation in operations.values():
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
                     response["content"] = content
+                if response["description"] == "Validation Error":
+                    response["description"] = "A parameter is outside its limits."
+    document["components"]["schemas"] |= INFER_SCHEMAS
+    add_headers(document)
+    add_examples(document, tensors=("/v2",))
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
     return document
-
-
-def _first_parameter(err: RequestValidationError) -> InvalidParameter:
-    first = err.errors()[0]
-    field = str(first["loc"][-1]) if first["loc"] else "query"
-    context = first.get("ctx", {})
-    bounds = [f"{name} {context[name]}" for name in ("gt", "ge", "lt", "le", "expected") if name in context]
-    if first["type"] == "extra_forbidden":
-        return InvalidParameter(f"there is no parameter {field!r}; /docs lists them", field=field)
-    return InvalidParameter(f"{field}: {first['msg']}", field=field, limit=", ".join(bounds) or None)

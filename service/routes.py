@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, get_args
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from service.answers import classify_answers, embed_answers, model_detail, model_info, route_answer
 from service.ask import Ask, Finish
 from service.errors import InvalidParameter
 from service.exchange import ask_of, kind_of, read_body, respond, unless_gone
-from service.gateway import Gateway, gateway_of
+from service.gateway import Gateway, gateway_of, gateway_of_app
 from service.image_header import ImageHeader, read_header
 from service.observation import observed
-from service.openapi import PICTURE_BODY, problems
+from service.openapi import METRICS_ANSWER, pictures_and, problems
+from service.query import query_of
 from service.request_id import request_id
 from service.schemas import (
     ClassifyAnswer,
@@ -46,10 +47,11 @@ _TYPICAL_PICTURE = ImageHeader("jpeg", 640, 480)
     tags=["inference"],
     response_model=ClassifyAnswer | ClassifyAnswers,
     responses=problems(400, 404, 413, 415, 422, 500, 503, 504),
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=pictures_and(ClassifyQuery),
 )
-async def classify(request: Request, gateway: Gate, query: Annotated[ClassifyQuery, Query()]) -> Response:
+async def classify(request: Request) -> Response:
     """The most likely classes of each picture."""
+    gateway, query = gateway_of_app(request), query_of(request, ClassifyQuery)
     ask = ask_of(request, gateway.settings, query, "classify", ("probabilities",), query.strategy)
     with observed(gateway.metrics, "classify", ask) as seen:
         _check_top_k(gateway, ask, query.top_k)
@@ -70,10 +72,11 @@ async def classify(request: Request, gateway: Gate, query: Annotated[ClassifyQue
     tags=["inference"],
     response_model=EmbedAnswer | EmbedAnswers,
     responses=problems(400, 404, 413, 415, 422, 500, 503, 504),
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=pictures_and(EmbedQuery),
 )
-async def embed(request: Request, gateway: Gate, query: Annotated[EmbedQuery, Query()]) -> Response:
+async def embed(request: Request) -> Response:
     """Each picture as a vector: the classifier's input. Compare only vectors of the same model: name one."""
+    gateway, query = gateway_of_app(request), query_of(request, EmbedQuery)
     ask = ask_of(request, gateway.settings, query, "classify", ("embedding",))
     with observed(gateway.metrics, "embed", ask) as seen:
         pictures, read_ms = await read_body(request, gateway, ask)
@@ -90,15 +93,13 @@ async def embed(request: Request, gateway: Gate, query: Annotated[EmbedQuery, Qu
     "/v1/route",
     operation_id="route",
     tags=["inference"],
+    response_model=RouteAnswer,
     responses=problems(400, 404, 413, 415, 422, 503),
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=pictures_and(RouteTaskQuery),
 )
-async def route(
-    request: Request,
-    gateway: Gate,
-    query: Annotated[RouteTaskQuery, Query()],
-) -> RouteAnswer:
+async def route(request: Request) -> Response:
     """Which model would answer now, and why not the others; nothing is run. No picture: as for a 640×480 JPEG."""
+    gateway, query = gateway_of_app(request), query_of(request, RouteTaskQuery)
     if query.kind is not None and query.task != "segment":
         raise InvalidParameter("kind goes with task=segment", field="kind")
     ask = ask_of(request, gateway.settings, query, query.task, ())
@@ -111,7 +112,8 @@ async def route(
         pictures, _ = await read_body(request, gateway, ask)
         header = read_header(pictures[0].data, gateway.pipeline.size_limits, field=pictures[0].field)
     looked = gateway.pipeline.chooser.look([header or _TYPICAL_PICTURE], ask)
-    return route_answer(request_id(request.scope), ask, header, looked)
+    answer = route_answer(request_id(request.scope), ask, header, looked)
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.get("/v1/models", operation_id="list_models", tags=["models"])
@@ -149,7 +151,7 @@ async def ready(gateway: Gate) -> Health:
     return Health(status="ready")
 
 
-@router.get("/metrics", operation_id="metrics", tags=["health"], response_class=Response)
+@router.get("/metrics", operation_id="metrics", tags=["health"], response_class=Response, responses=METRICS_ANSWER)
 async def metrics(gateway: Gate) -> Response:
     """Prometheus, as OpenMetrics text."""
     return Response(gateway.metrics.exposition(), media_type=gateway.metrics.content_type)

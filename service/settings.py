@@ -18,6 +18,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
+    grpc_port: int = Field(
+        0, ge=0, le=65535, description="Port of the Open Inference Protocol over gRPC, on the same address; 0: none."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much to log.")
 
     engine: Literal["embedded", "triton"] = Field("embedded", description="What runs the models.")
@@ -56,6 +59,11 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest body accepted.")
+    max_tensor_bytes: int = Field(
+        32 * 1024 * 1024,
+        ge=1024,
+        description="Largest body of /v2/…/infer, unpacked: 32 pictures of 640×480 as raw bytes, 4 times less as JSON.",
+    )
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture accepted, width × height.")
     max_side_px: int = Field(16_384, ge=1, description="Longest side accepted.")
     max_images: int = Field(16, ge=1, le=256, description="Most pictures in one request.")

@@ -31,6 +31,7 @@ def serve(
     from service.app import create_app
     from service.cli.in_process import read_settings
     from service.drain import Drain, DrainingServer
+    from service.grpc_front import GrpcFront
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = read_settings().model_copy(update=given)
@@ -46,7 +47,8 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.grace_s),
     )
-    server = DrainingServer(config, drain, settings.drain_s)
+    front = GrpcFront(drain, settings) if settings.grpc_port else None
+    server = DrainingServer(config, drain, settings.drain_s, front)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it by hand: no traceback
         server.run()
     if not server.started:

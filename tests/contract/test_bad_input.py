@@ -299,7 +299,7 @@ async def test_another_method_is_405_and_names_the_right_one(
         "/console/%2e%2e/settings.py",
         "/v1",
         "/v1/classify/x",
-        "/v2/models",
+        "/v3/models",
         "/v1/models/",
         "/%ff%fe",
         "/..%2f..%2fetc",
