@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from export.catalogue.row import HubWeights, Row
+from export.device_config import device_of, settle
 from export.errors import ExportError, SourceUnreachable
+from export.fp16.attempt import attempt_fp16
+from export.fp16.identity import fp16_name
 from export.hub import require_or_cached
 from export.outcome import Outcome, Plan, State
 from export.quantisation.attempt import attempt_int8, withdraw_stranger
@@ -20,14 +23,26 @@ from export.quantisation.identity import int8_name
 from export.repository import sweep, up_to_date
 from export.sources import Source, sources_of
 from export.steps import STEPS, Say, Step
+from export.tensorrt.attempt import attempt_plan, attempt_revert, no_plans
+from export.tensorrt.builder import PlanBuilder, TensorRtUnavailable
+from export.tensorrt.nvidia import find_builder
 from service.manifest import ModelCard
+from service.triton_config import Device
 
 
-def run(required: tuple[Row, ...], optional: tuple[Row, ...], plan: Plan, console: Console) -> list[Outcome]:
-    """One outcome per entry, in order: each row's, then that of its INT8 variant if the plan wants one.
+def run(
+    required: tuple[Row, ...],
+    optional: tuple[Row, ...],
+    plan: Plan,
+    console: Console,
+    find_builder: Callable[[], PlanBuilder] = find_builder,
+) -> list[Outcome]:
+    """One outcome per entry, in order: each row's, those of its variants, those of their plans, as wanted.
 
-    An optional row whose weights cannot be reached is `skipped`, not `failed`.
+    An optional row whose weights cannot be reached is `skipped`, not `failed`; so is a plan where there is no TensorRT.
+    find_builder    what builds plans; raises TensorRtUnavailable
     """
+    builder = _builder(find_builder) if plan.tensorrt else None
     sweep(plan.repository)
     outcomes: list[Outcome] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -45,16 +60,55 @@ def run(required: tuple[Row, ...], optional: tuple[Row, ...], plan: Plan, consol
             outcomes.append(outcome)
             return outcome
 
+        def said(sentence: str) -> None:
+            if sentence:
+                console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+
         for row in (*required, *optional):
+            before = device_of(plan.repository / row.name)
             fp32 = shown(row.name, partial(_one, row, plan, row in optional)).card
             if fp32 is None:
                 continue
-            said = withdraw_stranger(fp32, plan.repository)
-            if said:
-                console.print(said, soft_wrap=True, highlight=False, markup=False)
-            if row.name in plan.int8 | plan.int8_offered:
-                shown(int8_name(row.name), partial(attempt_int8, row, fp32, plan))
+            # Before the variants, which take after it.
+            said(_settled(plan.repository / row.name, plan.device or before))
+            entries = [row.name]
+            for name, makes, attempt in _variants(row, plan):
+                said(withdraw_stranger(fp32, plan.repository, name))
+                if makes and shown(name, partial(attempt, row, fp32, plan)).card is not None:
+                    said(_settled(plan.repository / name, plan.device))
+                    entries.append(name)
+            for name in entries:
+                if plan.tensorrt is False:
+                    shown(f"{name} plan", partial(attempt_revert, row, name, plan))
+                elif builder is not None and not isinstance(builder, TensorRtUnavailable):
+                    shown(f"{name} plan", partial(attempt_plan, row, name, plan, builder))
+        if isinstance(builder, TensorRtUnavailable):
+            shown("every plan", partial(no_plans, plan, builder))
     return outcomes
+
+
+def _builder(find: Callable[[], PlanBuilder]) -> PlanBuilder | TensorRtUnavailable:
+    try:
+        return find()
+    except TensorRtUnavailable as err:
+        return err
+
+
+Attempt = Callable[[Row, ModelCard, Plan, Say], Outcome]
+
+
+def _variants(row: Row, plan: Plan) -> Iterator[tuple[str, bool, Attempt]]:
+    """Name of each variant that the row may have, whether it is to be made, and by what."""
+    yield int8_name(row.name), row.name in plan.int8 | plan.int8_offered, attempt_int8
+    yield fp16_name(row.name), row.name in plan.fp16, attempt_fp16
+
+
+def _settled(entry: Path, device: Device | None) -> str:
+    """A sentence if the entry's config.pbtxt was rewritten; nothing else of it has changed."""
+    try:
+        return f"{entry.name}: config.pbtxt rewritten for {device_of(entry)}." if settle(entry, device) else ""
+    except ExportError as err:
+        return str(err)
 
 
 def _one(row: Row, plan: Plan, is_optional: bool, say: Say) -> Outcome:

@@ -192,7 +192,7 @@ def _cosine(evidence: Evidence) -> str:
         ours, truth = _answer(evidence, BATCHES[-1], spec.name), _truth(evidence, spec.name)
         if ours.shape != truth.shape:
             raise Refused(f"{spec.name} is {ours.shape}, not {truth.shape}")
-        cosine = _row_cosines(ours, truth).min()
+        cosine = row_cosines(ours, truth).min()
         if not cosine >= LEAST_COSINE:
             raise Refused(f"{spec.name} {cosine:.6f} < {LEAST_COSINE}")
         least = min(least, float(cosine))
@@ -263,7 +263,7 @@ def _error(ours: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
     return float(np.abs(ours - truth).max() / max(np.abs(truth).max(), np.finfo(np.float32).tiny))
 
 
-def _row_cosines(ours: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def row_cosines(ours: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,): cosine between the two answers to each picture; 0 where an answer is all zero."""
     a, b = ours.reshape(len(ours), -1), truth.reshape(len(truth), -1)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
