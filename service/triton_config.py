@@ -32,10 +32,13 @@ def serve_on(
     kind = "KIND_CPU" if device == "cpu" else "KIND_GPU"
     config.instance_group.add(kind=kind, count=INSTANCES)
     batches = warm_batches(config.max_batch_size, profiled_batches)
+    if device == "gpu-tensorrt" and config.backend == "onnxruntime":
+        _accelerate(config)
+        # An engine holds for the batches seen so far, and is built again for others: the ends of the range come first.
+        ends = (1, max(1, config.max_batch_size))
+        batches = tuple(dict.fromkeys((*ends, *batches)))
     for batch in batches:
         _warm_up(config, batch)
-    if device == "gpu-tensorrt" and config.backend == "onnxruntime":
-        _accelerate(config, batches[-1])
 
 
 def warm_batches(max_batch_size: int, profiled_batches: tuple[int, ...]) -> tuple[int, ...]:
@@ -52,13 +55,13 @@ def _warm_up(config: model_config_pb2.ModelConfig, batch: int) -> None:
     noise.random_data = True
 
 
-def _accelerate(config: model_config_pb2.ModelConfig, usual_batch: int) -> None:
-    """One engine for all batches: without shapes TensorRT would build another at each new batch size."""
-    image = config.input[0]
-    picture = "x".join(str(dim) for dim in image.dims[-3:])
+def _accelerate(config: model_config_pb2.ModelConfig) -> None:
+    """ONNX Runtime's TensorRT, with what it builds kept on disk.
+
+    No precision_mode: the graph says its own precision, and TensorRT 11 knows no other way. No trt_profile_*_shapes:
+    they must name the inputs of the part of the graph that TensorRT takes, which ONNX Runtime decides when it loads.
+    """
     accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")
-    shapes = {"min": 1, "opt": usual_batch, "max": max(1, config.max_batch_size)}
-    # No precision_mode: the graph says its own precision, and TensorRT 11 knows no other way.
     accelerator.parameters.update(
         {
             "max_workspace_size_bytes": str(WORKSPACE_BYTES),
@@ -66,6 +69,5 @@ def _accelerate(config: model_config_pb2.ModelConfig, usual_batch: int) -> None:
             "trt_engine_cache_path": ENGINE_CACHE,
             "trt_timing_cache_enable": "true",
             "trt_timing_cache_path": ENGINE_CACHE,
-            **{f"trt_profile_{name}_shapes": f"{image.name}:{n}x{picture}" for name, n in shapes.items()},
         }
     )
