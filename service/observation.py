@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service import tracing
 from service.ask import Ask
 from service.errors import (
     AccuracyUnsatisfiable,
@@ -32,6 +33,8 @@ class Observation:
     def answered(self, served: Served, ask: Ask, timing_ms: dict[str, float]) -> None:
         """Counts the pictures, the steps, and whether the budget was met."""
         card, metrics = served.card, self.metrics
+        tracing.took("post", timing_ms["post"] / 1e3)
+        tracing.say(model=card.name, precision=card.precision, backend=card.backend, degraded=served.degraded)
         in_time = ask.spent_ms() <= ask.budget_ms
         self.outcome = "late" if not in_time else "degraded" if served.degraded else "ok"
         metrics.images.labels(self.task, card.name, card.precision, card.backend).inc(len(served.pictures))
@@ -62,6 +65,7 @@ def observed(metrics: Metrics, task: str, ask: Ask) -> Iterator[Observation]:
         seen.outcome = "cancelled"
         raise
     finally:
+        tracing.say(task=task, tier=ask.tier, budget_ms=ask.budget_ms, outcome=seen.outcome)
         metrics.requests.labels(task, ask.tier, seen.outcome).inc()
         metrics.request_duration.labels(task, ask.tier).observe(ask.spent_ms() / 1e3)
         if seen.outcome not in ("invalid", "infeasible", "cancelled"):
