@@ -14,6 +14,7 @@ import uvicorn
 # ONNX Runtime's wheels report home unless told not to, and they look when they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+from service import plan_command
 from service.app import create_app
 from service.drain import Drain, DrainingServer
 from service.settings import Settings
@@ -59,6 +60,9 @@ def serve(
         server.run()
     if not server.started:
         raise typer.Exit(1)
+
+
+app.command()(plan_command.plan)
 
 
 def main() -> None:
