@@ -42,7 +42,7 @@ def _precisions(
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Names of the rows that must get an INT8 variant, and of those that must get an FP16 one."""
     if precision not in ("fp32", "fp16", "int8"):
-        raise typer.BadParameter(f"{precision!r} is none of fp32, fp16, int8.", param_hint="--precision")
+        raise typer.BadParameter(f"{precision!r} is neither fp32 nor int8, nor fp16.", param_hint="--precision")
     if calibration is not None and precision != "int8":
         raise typer.BadParameter("pictures are for --precision int8.", param_hint="--calibration")
     if calibration is not None and not calibration.is_dir():

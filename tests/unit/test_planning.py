@@ -40,7 +40,7 @@ def test_poisson_adds_up_and_has_its_mean() -> None:
         assert (probabilities * np.arange(200)).sum() == pytest.approx(mean)
 
 
-def simulated_on_batches(rate_per_s: float, server: Batching, limit_s: float, count: int = 100_000) -> float:
+def simulated_on_batches(rate_per_s: float, server: Batching, limit_s: float, count: int = 40_000) -> float:
     """Share in time of that many arrivals, one by one."""
     times_s = np.cumsum(np.random.default_rng(5).exponential(1 / rate_per_s, count))
     first, now_s, in_time = 0, 0.0, 0
@@ -66,7 +66,7 @@ def test_a_batching_server_is_as_the_simulation_has_it(utilised: float, server: 
             assert said == pytest.approx(truth, abs=0.01)
 
 
-def simulated_on_cores(rate_per_s: float, cores: int, service_s: float, limit_s: float, count: int = 100_000) -> float:
+def simulated_on_cores(rate_per_s: float, cores: int, service_s: float, limit_s: float, count: int = 40_000) -> float:
     times_s = np.cumsum(np.random.default_rng(6).exponential(1 / rate_per_s, count))
     free_s, in_time = [0.0] * cores, 0
     for came_s in times_s:
