@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from export.fp16.identity import fp16_name
 from export.fp16.judge import judge, top1
 from export.fp16.variant import accuracy_left
 from export.outcome import Plan
+from export.quantisation.attempt import withdraw_stranger
 from export.sources import Choice
 from export.upstream import upstream
 from service.manifest import Accuracy, onnx_path, read_entry
@@ -118,6 +120,15 @@ def test_what_changed_counts_as_lost() -> None:
     assert left is not None
     assert left.value == pytest.approx(80 - 100 / CROPS, abs=0.01)
     assert "1 of 204 crops" in left.source
+
+
+def test_a_variant_of_other_weights_does_not_stay(tmp_path: Path) -> None:
+    fp32 = write_small_entry(tmp_path)
+    write_small_entry(tmp_path, fp16_name(ROW_NAME), precision="fp16")
+    assert withdraw_stranger(fp32, tmp_path, fp16_name(ROW_NAME)) == ""
+    other = replace(fp32, weights=replace(fp32.weights, sha256="f" * 64))
+    assert "removed" in withdraw_stranger(other, tmp_path, fp16_name(ROW_NAME))
+    assert [path.name for path in tmp_path.iterdir()] == [ROW_NAME]
 
 
 def test_a_run_makes_the_variant_once_and_again_when_the_entry_changed(tmp_path: Path) -> None:

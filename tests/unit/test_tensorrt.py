@@ -7,6 +7,10 @@ export.tensorrt.nvidia that talk to TensorRT, needs a GPU.
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -80,6 +84,33 @@ def test_without_the_package_one_sentence_says_so() -> None:
     assert str(err.value) == (
         "no TensorRT here: the package tensorrt is not installed (pip install 'vision-gateway[gpu]')."
     )
+
+
+LOOK = """
+from export.tensorrt.nvidia import find_builder
+from export.tensorrt.builder import TensorRtUnavailable
+try:
+    print("found", find_builder().target)
+except TensorRtUnavailable as err:
+    print(err)
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("11.4.0", r"no GPU answers \(cudaError\w+\)|cuda-bindings is not installed"), ("8.6.1", "not 10 or 11")],
+)
+def test_with_the_package_and_without_a_gpu_cuda_itself_is_asked(tmp_path: Path, version: str, said: str) -> None:
+    """A package of that name and version on the path; CUDA's bindings are the real ones, where they are installed."""
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("there is a GPU here")
+    (tmp_path / "tensorrt.py").write_text(f'__version__ = "{version}"\n')
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert re.search(said, done.stdout), done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 1
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "9.3.0", "12.0.0", "1.0"])
