@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,11 +25,14 @@ from service.engines.fake import FakeEngine
 from service.engines.protocol import Job
 from service.engines.triton import TritonEngine
 from service.errors import VisionError
+from service.manifest import ModelCard
 from service.settings import Settings
 from service.tracing_otel import RequestTrace, Tracing
 from tests.cards import classifier, detector
 from tests.conftest import FakeGateway, FakeGateways
+from tests.contract.tiny_repository import pictures
 from tests.pictures import encoded, photograph
+from tests.triton_server import TritonServer, require_triton
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 JPEG = {"content-type": "image/jpeg"}
@@ -38,6 +43,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
+        self.documents: list[dict[str, Any]] = []
         self.spans: list[Span] = []
         self.resource: dict[str, str] = {}
         collector = self
@@ -46,7 +52,10 @@ class Collector:
             def do_POST(self) -> None:
                 assert self.path == "/v1/traces"
                 body = self.rfile.read(int(self.headers["content-length"]))
-                collector.take(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
+                if self.headers["content-type"].startswith("application/json"):
+                    collector.documents.append(json.loads(body))  # as Triton sends them
+                else:
+                    collector.take(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -63,6 +72,10 @@ class Collector:
             self.resource |= {pair.key: pair.value.string_value for pair in of_resource.resource.attributes}
             for of_scope in of_resource.scope_spans:
                 self.spans += of_scope.spans
+
+    def of_triton(self) -> list[dict[str, Any]]:
+        scopes = [scope for doc in self.documents for of in doc["resourceSpans"] for scope in of["scopeSpans"]]
+        return [span for scope in scopes for span in scope["spans"]]
 
     def one(self, name: str) -> Span:
         (span,) = [span for span in self.spans if span.name == name]
@@ -258,6 +271,29 @@ async def test_triton_is_told_the_trace_as_grpc_metadata(collector: Collector, t
         await server.stop(None)
     assert str(seen.metadata.get("traceparent", "")).rpartition("-")[0] == expected
     assert "user-agent" in seen.metadata
+
+
+@pytest.mark.triton
+async def test_tritons_own_spans_join_the_trace(
+    collector: Collector, tiny_repository: tuple[Path, list[ModelCard]], tmp_path: Path
+) -> None:
+    require_triton()
+    told = Tracing(collector.url)
+    traces = ("--trace-endpoint", collector.url)
+    with TritonServer(tiny_repository[0], log=tmp_path / "log", arguments=traces) as server:
+        engine = TritonEngine(server.url)
+        await engine.open()
+        request_span = told.tracer.start_as_current_span("request")
+        with request_span as span, tracing.listening(RequestTrace(told.tracer, span)), tracing.stage("engine"):
+            await engine.infer(Job("tiny", pictures(1), ("probabilities",)))
+        await engine.close()
+    # Gone, so everything is told.
+    told.close()
+    ours = collector.one("engine")
+    (request,) = [s for s in collector.of_triton() if s["name"] == "InferRequest" and s.get("parentSpanId")]
+    assert (request["traceId"], request["parentSpanId"]) == (ours.trace_id.hex(), ours.span_id.hex())
+    (model,) = [s for s in collector.of_triton() if s.get("parentSpanId") == request["spanId"]]
+    assert model["name"] == "tiny"
 
 
 OFF = """
