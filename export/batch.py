@@ -44,47 +44,61 @@ def run(
     """
     builder = _builder(find_builder) if plan.tensorrt else None
     sweep(plan.repository)
-    outcomes: list[Outcome] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-
-        def shown(name: str, attempt: Callable[[Say], Outcome]) -> Outcome:
-            task = progress.add_task(name, total=len(STEPS))
-
-            def say(step: Step) -> None:
-                progress.update(task, completed=STEPS.index(step), description=f"{name}: {step}")
-
-            outcome = attempt(say)
-            progress.remove_task(task)
-            console.print(str(outcome), soft_wrap=True, highlight=False, markup=False)
-            outcomes.append(outcome)
-            return outcome
-
-        def said(sentence: str) -> None:
-            if sentence:
-                console.print(sentence, soft_wrap=True, highlight=False, markup=False)
-
+        shown = _Shown(progress, console)
         for row in (*required, *optional):
-            before = device_of(plan.repository / row.name)
-            fp32 = shown(row.name, partial(_one, row, plan, row in optional)).card
-            if fp32 is None:
-                continue
-            # Before the variants, which take after it.
-            said(_settled(plan.repository / row.name, plan.device or before))
-            entries = [row.name]
-            for name, makes, attempt in _variants(row, plan):
-                said(withdraw_stranger(fp32, plan.repository, name))
-                if makes and shown(name, partial(attempt, row, fp32, plan)).card is not None:
-                    said(_settled(plan.repository / name, plan.device))
-                    entries.append(name)
+            entries = _entries(row, plan, row in optional, shown)
             for name in entries:
                 if plan.tensorrt is False:
-                    shown(f"{name} plan", partial(attempt_revert, row, name, plan))
+                    shown.outcome(f"{name} plan", partial(attempt_revert, row, name, plan))
                 elif builder is not None and not isinstance(builder, TensorRtUnavailable):
-                    shown(f"{name} plan", partial(attempt_plan, row, name, plan, builder))
+                    shown.outcome(f"{name} plan", partial(attempt_plan, row, name, plan, builder))
         if isinstance(builder, TensorRtUnavailable):
-            shown("every plan", partial(no_plans, plan, builder))
-    return outcomes
+            shown.outcome("every plan", partial(no_plans, plan, builder))
+    return shown.outcomes
+
+
+class _Shown:
+    """What a person sees of a run: a bar for what is being made, a line for what became of it."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress = progress
+        self._console = console
+        self.outcomes: list[Outcome] = []
+
+    def outcome(self, name: str, attempt: Callable[[Say], Outcome]) -> Outcome:
+        task = self._progress.add_task(name, total=len(STEPS))
+
+        def say(step: Step) -> None:
+            self._progress.update(task, completed=STEPS.index(step), description=f"{name}: {step}")
+
+        outcome = attempt(say)
+        self._progress.remove_task(task)
+        self.sentence(str(outcome))
+        self.outcomes.append(outcome)
+        return outcome
+
+    def sentence(self, text: str) -> None:
+        if text:
+            self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _entries(row: Row, plan: Plan, is_optional: bool, shown: _Shown) -> list[str]:
+    """Names of the row's entries that are now as the plan wants them: its own, then its variants'."""
+    before = device_of(plan.repository / row.name)
+    fp32 = shown.outcome(row.name, partial(_one, row, plan, is_optional)).card
+    if fp32 is None:
+        return []
+    # Before the variants, which take after it.
+    _settle(row.name, plan, plan.device or before, shown)
+    entries = [row.name]
+    for name, makes, attempt in _variants(row, plan):
+        shown.sentence(withdraw_stranger(fp32, plan.repository, name))
+        if makes and shown.outcome(name, partial(attempt, row, fp32, plan)).card is not None:
+            _settle(name, plan, plan.device, shown)
+            entries.append(name)
+    return entries
 
 
 def _builder(find: Callable[[], PlanBuilder]) -> PlanBuilder | TensorRtUnavailable:
@@ -103,12 +117,18 @@ def _variants(row: Row, plan: Plan) -> Iterator[tuple[str, bool, Attempt]]:
     yield fp16_name(row.name), row.name in plan.fp16, attempt_fp16
 
 
-def _settled(entry: Path, device: Device | None) -> str:
-    """A sentence if the entry's config.pbtxt was rewritten; nothing else of it has changed."""
+def _settle(name: str, plan: Plan, device: Device | None, shown: _Shown) -> None:
+    """Brings the entry's config.pbtxt up to date, and says so where it was not; nothing else of it changes."""
+    entry = plan.repository / name
     try:
-        return f"{entry.name}: config.pbtxt rewritten for {device_of(entry)}." if settle(entry, device) else ""
+        if settle(entry, device):
+            shown.sentence(f"{name}: config.pbtxt rewritten for {device_of(entry)}.")
     except ExportError as err:
-        return str(err)
+        command = shlex.join(
+            ["vision-export", name, "--device", device or "auto", "--repository", str(plan.repository)]
+        )
+        failed = Outcome(f"{name} config.pbtxt", "failed", 0.0, str(err), command)
+        shown.outcome(failed.name, lambda say: failed)
 
 
 def _one(row: Row, plan: Plan, is_optional: bool, say: Say) -> Outcome:
