@@ -14,7 +14,7 @@ from service.findings import Segments
 from service.image_header import ImageHeader
 from service.label_sets import label_names
 from service.latency import Predictor
-from service.manifest import VERSION, ModelCard
+from service.manifest import ModelCard
 from service.pipeline import Served
 from service.routing import Choice, Refusal, usable_ms
 from service.schemas import (
@@ -116,7 +116,7 @@ def _common(served: Served, picture: Inferred, ask: Ask, identity: str, read_ms:
 def model_ref(card: ModelCard) -> ModelRef:
     return ModelRef(
         name=card.name,
-        version=VERSION,
+        version=card.version,
         precision=card.precision,
         backend=card.backend,
         accuracy=card.accuracy.value if card.accuracy else None,
@@ -214,7 +214,7 @@ def model_info(card: ModelCard, predictor: Predictor) -> ModelInfo:
     accuracy, weights, profile = card.accuracy, card.weights, card.profile
     return ModelInfo(
         name=card.name,
-        version=VERSION,
+        version=card.version,
         variant_of=card.variant_of,
         task=card.task,
         segment_kind=card.segment_kind,

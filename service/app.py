@@ -25,6 +25,7 @@ from service.probes import Probes
 from service.request_id import Arrival
 from service.settings import Settings
 from service.tensor_path import TensorPath
+from service.trace_requests import trace_requests
 from service.workers import Workers
 
 DESCRIPTION = (
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         await probes.close()
         await gateway.fleet.close()
         await workers.close()
+        await end_tracing()
 
     app = FastAPI(title="vision-gateway", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     app.state.gateway = gateway
@@ -61,6 +63,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.include_router(routes_v2.router)
     problems.install(app)
     app.add_middleware(Arrival)
+    end_tracing = trace_requests(app, settings.trace_endpoint)
     return app
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.responses import Response
 
+from service import tracing
 from service.ask import Ask, Strategy
 from service.bodies import BodyLimits, Picture, read_pictures
 from service.errors import InvalidParameter
@@ -110,7 +111,9 @@ async def read_body(request: Request, gateway: Gateway, ask: Ask) -> tuple[list[
     before_ms = ask.spent_ms()
     limits = BodyLimits(settings.max_body_bytes, settings.max_images, settings.body_timeout_s)
     pictures = await read_pictures(request, limits)
-    return pictures, ask.spent_ms() - before_ms
+    read_ms = ask.spent_ms() - before_ms
+    tracing.took("read", read_ms / 1e3, pictures=len(pictures))
+    return pictures, read_ms
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

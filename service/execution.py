@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service import tracing
 from service.ask import Ask, Finish, Raw
 from service.bodies import Picture
 from service.engines.protocol import Engine, Job, Outputs, Pixels
@@ -93,6 +94,7 @@ class Execution:
             keep_late=ask.keep_late,
         )
         self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
+        tracing.took("decode", decoded.run_s, decoded.queue_s, format=header.format, pixels=header.pixels)
         pixels, geometry = decoded.result
         job = Job(card.name, pixels[np.newaxis], ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
         arrived()
@@ -121,7 +123,10 @@ class Execution:
         """The engine's answer, once the predictor, the metrics and the model's statistics know of it."""
         started_s = time.monotonic()
         try:
-            outputs = await self._engine.infer(job)
+            with tracing.stage("engine", model=card.name):
+                outputs = await self._engine.infer(job)
+                infer_s, queued_s = outputs.infer_ms / 1e3, outputs.queue_ms / 1e3
+                tracing.took("infer", infer_s, queued_s, model=card.name, batch_rows=outputs.batch_rows)
         except EngineError:
             self.statistics.failed(card.name, (time.monotonic() - started_s) * 1e3)
             raise

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service import tracing
 from service.ask import Ask
 from service.errors import (
     AccuracyUnsatisfiable,
@@ -55,6 +56,8 @@ class Observation:
     ) -> None:
         """The same of tensors, whose model is always named: `timing_ms` has the steps that there were."""
         metrics = self.metrics
+        tracing.took("post", timing_ms["post"] / 1e3)
+        tracing.say(model=card.name, precision=card.precision, backend=card.backend, degraded=degraded)
         in_time = ask.spent_ms() <= ask.budget_ms
         self.outcome = "late" if not in_time else "degraded" if degraded else "ok"
         metrics.activity.answered(time.monotonic(), self.task, card.name, reason, ask.spent_ms(), rows)
@@ -87,6 +90,7 @@ def observed(metrics: Metrics, task: str, ask: Ask) -> Iterator[Observation]:
         seen.outcome = "cancelled"
         raise
     finally:
+        tracing.say(task=task, tier=seen.tier, budget_ms=ask.budget_ms, outcome=seen.outcome)
         metrics.activity.ended(time.monotonic(), seen.outcome)
         metrics.requests.labels(task, seen.tier, seen.outcome).inc()
         metrics.request_duration.labels(task, seen.tier).observe(ask.spent_ms() / 1e3)

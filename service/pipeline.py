@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from service import tracing
 from service.ask import Ask
 from service.bodies import Picture
 from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
@@ -58,7 +59,10 @@ class Pipeline:
         """The model's outputs for every picture, in order. Raises whatever keeps any of them from being answered."""
         with self.permit():
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
-            decision = self.chooser.decide(headers, ask)
+            with tracing.stage("route"):
+                decision = self.chooser.decide(headers, ask)
+            said = decision.choice.reason
+            tracing.say(chosen=decision.card.name, reason=said, predicted_ms=round(decision.p95_ms, 3))
             try:
                 served = await self._run(pictures, headers, decision, ask)
             except EngineUnavailable:

@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     )
     max_in_flight: int = Field(256, ge=1, description="Requests admitted at once; beyond it 503.")
 
+    trace_endpoint: str = Field(
+        "", description="Where traces go, OTLP over HTTP; empty: where OTEL_EXPORTER_OTLP_ENDPOINT says, else nowhere."
+    )
+
     drain_s: float = Field(
         0.0, ge=0, le=300, description="After SIGTERM not ready, but still serving, so that load balancers look away."
     )

@@ -40,13 +40,15 @@ def require_triton() -> None:
 class TritonServer:
     """Triton on a repository, on free ports of 127.0.0.1; running inside the `with`.
 
+    arguments of serve.py beyond those that it always gets
     url       host:port of its gRPC service
     http_url  its HTTP service        metrics_url  its Prometheus page
     """
 
-    def __init__(self, repository: Path, log: Path) -> None:
+    def __init__(self, repository: Path, log: Path, arguments: tuple[str, ...] = ()) -> None:
         self._repository = repository
         self._log = log
+        self._arguments = arguments
         http_port, grpc_port, metrics_port = _free_ports(3)
         self._ports = ["--http-port", http_port, "--grpc-port", grpc_port, "--metrics-port", metrics_port]
         self.url = f"127.0.0.1:{grpc_port}"
@@ -64,6 +66,7 @@ class TritonServer:
     def start(self) -> None:
         """Returns when every model of the repository is ready. Raises RuntimeError with the end of the log."""
         arguments = ["--repository", str(self._repository), *self._ports, "--threads", "1", "--exit-timeout", "5"]
+        arguments += self._arguments
         with self._log.open("ab") as log:
             # Its own process group, so that `kill` takes the Python stubs along.
             self._process = subprocess.Popen(

@@ -58,7 +58,16 @@ def server_command(args: argparse.Namespace) -> list[str]:
         # What each model instance takes of /dev/shm at once; it grows when larger batches come.
         "--backend-config=python,shm-default-byte-size=4194304",
         *(["--log-verbose=1"] if args.verbose else []),
+        *_tracing(args.trace_endpoint),
     ]
+
+
+def _tracing(endpoint: str) -> list[str]:
+    """Triton's own spans, joined to the trace that the gateway hands on: docs/tracing.md."""
+    if not endpoint:
+        return []
+    settings = ("mode=opentelemetry", f"opentelemetry,url={endpoint}/v1/traces", "rate=1", "level=TIMESTAMPS")
+    return [word for setting in settings for word in ("--trace-config", setting)]
 
 
 def _arguments() -> argparse.Namespace:
@@ -69,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--metrics-port", type=int, default=8002)
     parser.add_argument("--threads", type=int, default=_threads(), help="of ONNX Runtime, for each instance")
     parser.add_argument("--exit-timeout", type=int, default=10, help="seconds that running inferences get on SIGTERM")
+    parser.add_argument("--trace-endpoint", default="", help="collector of traces, OTLP over HTTP")
     parser.add_argument("--verbose", action="store_true", help="log every request")
     return parser.parse_args()
 

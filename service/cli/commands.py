@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from service import plan_command
 from service.cli.classify import classify
 from service.cli.detect import detect
 from service.cli.models import models
@@ -27,6 +28,7 @@ app.command()(detect)
 app.command()(segment)
 app.command()(route)
 app.command()(models)
+app.command()(plan_command.plan)
 
 
 @app.callback()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from service.engines.protocol import Job, Load, Outputs
 from service.errors import DeadlineExceeded, EngineFailed, InvalidEntry, UnknownModel, VisionError
-from service.manifest import CONFIG_FILE, ModelCard, file_sha256, onnx_path, read_entry
+from service.manifest import CONFIG_FILE, ModelCard, file_sha256, onnx_path, read_onnx_entry
 from service.workers import Lane, Workers
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class EmbeddedEngine:
         log.info("loaded %s in %.0f ms", name, (time.monotonic() - started_s) * 1e3)
 
     def _open_entry(self, entry: Path) -> tuple[ModelCard, ort.InferenceSession]:
-        card = read_entry(entry)
+        card = read_onnx_entry(entry)
         path = onnx_path(entry)
         digest = file_sha256(path)
         if digest != card.onnx_sha256:

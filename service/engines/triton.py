@@ -14,6 +14,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult, mod
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from service import tracing
 from service.engines.protocol import Job, Load, Outputs
 from service.errors import (
     DeadlineExceeded,
@@ -163,6 +164,8 @@ class TritonEngine:
                 # Microseconds in the queue; 0 would mean the default of the model.
                 timeout=None if remaining_s is None else max(1, int(remaining_s * 1e6)),
                 client_timeout=remaining_s,
+                # gRPC metadata: a Triton that traces by itself goes on with the same trace.
+                headers=tracing.outgoing() or None,
             )
         except asyncio.CancelledError:
             task = asyncio.current_task()
