@@ -87,4 +87,4 @@ def _engine(settings: Settings, workers: Workers, predictor: Predictor) -> Engin
         from service.engines.triton import TritonEngine
 
         return TritonEngine(settings.triton_url, expected_s)
-    return EmbeddedEngine(settings.repository, workers, expected_s)
+    return EmbeddedEngine(settings.repository, workers, expected_s, idle_cores=settings.idle_cores)

@@ -6,7 +6,7 @@ import asyncio
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,22 @@ from PIL import Image
 
 from service.ask import Ask, Finish, Raw
 from service.bodies import Picture
-from service.engines.protocol import Engine, Job, Pixels
+from service.engines.protocol import Before, Engine, Job, Outputs, Pixels, SharesWorkers
 from service.errors import DeadlineExceeded
 from service.image_header import ImageHeader, SizeLimits, read_header
 from service.images import Geometry, to_model_pixels
 from service.latency import Predictor
 from service.manifest import ModelCard, ResizeRule
 from service.metrics import Metrics
-from service.workers import Lane, Workers
+from service.workers import Done, Lane, Workers
 
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
     """One picture's raw outputs, (…) without the batch axis, the model they are of, and the way to image pixels.
 
-    result  what the request's own `finish` made of them, if it has one
+    result    what the request's own `finish` made of them, if it has one
+    saved_ms  how much longer it would have taken on a busy machine
     """
 
     card: ModelCard
@@ -37,6 +38,7 @@ class Inferred:
     geometry: Geometry
     timing_ms: dict[str, float]
     result: Any = None
+    saved_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,14 @@ class _DecodeItem:
     picture: Picture
     header: ImageHeader
     rule: ResizeRule
+
+
+_NOT_YET: Pixels = np.empty((0, 0, 0, 3), np.uint8)
+
+
+def _pixels_of(decoded: tuple[Pixels, Geometry]) -> Pixels:
+    """(1, H, W, 3)."""
+    return decoded[0][np.newaxis]
 
 
 def _decode(items: list[_DecodeItem]) -> list[tuple[Pixels, Geometry]]:
@@ -55,7 +65,7 @@ def _finish(items: list[tuple[Finish, Raw]]) -> list[Any]:
 
 
 class Execution:
-    """Two thread hops a picture, three where something is left to do after the model; all in the order of deadlines."""
+    """One way to a worker and back for each picture, two where something is left to do after the model."""
 
     def __init__(self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics) -> None:
         self._engine = engine
@@ -78,18 +88,9 @@ class Execution:
         arrived: Callable[[], None] = lambda: None,
     ) -> Inferred:
         """The model's outputs for the picture; `arrived` is called when the engine has the job itself."""
-        decoded = await self._workers.run(
-            self._decode_lane,
-            _DecodeItem(picture, header, card.resize),
-            cost_s=self._predictor.decode_ms(header, card.resize) / 1e3,
-            deadline_s=ask.deadline_s,
-            keep_late=ask.keep_late,
-        )
+        decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
+        _, geometry = decoded.result
         self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
-        pixels, geometry = decoded.result
-        job = Job(card.name, pixels[np.newaxis], ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
-        arrived()
-        outputs = await self._engine.infer(job)
         if outputs.run_alone:
             self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
         self._metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
@@ -104,7 +105,22 @@ class Execution:
         if ask.finish is not None:
             result, waited_ms = await self._finish(ask.finish, Raw(card, arrays, geometry, picture, header), ask)
             timing_ms["queue"] += waited_ms
-        return Inferred(card, arrays, geometry, timing_ms, result)
+        return Inferred(card, arrays, geometry, timing_ms, result, outputs.saved_ms)
+
+    async def _decode_and_infer(
+        self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask, arrived: Callable[[], None]
+    ) -> tuple[Done[tuple[Pixels, Geometry]], Outputs]:
+        item = _DecodeItem(picture, header, card.resize)
+        cost_s = self._predictor.decode_ms(header, card.resize) / 1e3
+        job = Job(card.name, _NOT_YET, ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
+        if isinstance(self._engine, SharesWorkers):
+            before = Before(self._decode_lane, item, cost_s, _pixels_of, arrived)
+            return await self._engine.infer_after(before, job)
+        decoded = await self._workers.run(
+            self._decode_lane, item, cost_s=cost_s, deadline_s=ask.deadline_s, keep_late=ask.keep_late
+        )
+        arrived()
+        return decoded, await self._engine.infer(replace(job, pixels=_pixels_of(decoded.result)))
 
     async def _finish(self, finish: Finish, raw: Raw, ask: Ask) -> tuple[Any, float]:
         """What `finish` makes of the outputs, and the milliseconds it waited for a worker. Raises DeadlineExceeded."""

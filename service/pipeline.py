@@ -136,7 +136,8 @@ class Pipeline:
         took_ms = ask.spent_ms()
         if served.cascade is None:
             if served.card is served.decision.card:
-                self._observe(served.decision, took_ms)
+                # What idle cores saved is no promise to those who come when there are none.
+                self._observe(served.decision, took_ms + max(picture.saved_ms for picture in served.pictures))
             else:
                 self._learn_miss(served.decision, ask)
         if took_ms > ask.budget_ms and not ask.keep_late:

@@ -120,7 +120,9 @@ def _pictures(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The photographs of ImageNet's usual size, 500 pixels on the longer side; the example where they are absent."""
     folder.mkdir()
     source = data_folder() / "imagenet" / "images"
-    found = [path for path in sorted(source.iterdir()) if _longer_side(path) == LONGER_SIDE_PX] if source.is_dir() else []
+    found = (
+        [path for path in sorted(source.iterdir()) if _longer_side(path) == LONGER_SIDE_PX] if source.is_dir() else []
+    )
     for path in found or [ROOT / "examples" / "chelsea.jpg"]:
         shutil.copy(path, folder / path.name)
     sizes = [path.stat().st_size for path in folder.iterdir()]
@@ -135,7 +137,7 @@ def _longer_side(path: Path) -> int:
 def _peer_versions() -> dict[str, str]:
     show = "import importlib.metadata as m; print(*(f'{n}={m.version(n)}' for n in ('fastapi', 'litserve', 'bentoml', 'onnxruntime')))"
     ran = subprocess.run([str(PEERS / "python"), "-c", show], capture_output=True, text=True, check=True)
-    return dict(pair.split("=") for pair in ran.stdout.split())  # type: ignore[misc]
+    return dict(pair.split("=") for pair in ran.stdout.split())
 
 
 def _tell(what: str, cell: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import bentoml
 from PIL.Image import Image
-from plain import Classifier
+from benchmarks.peers.plain import Classifier
 
 
 @bentoml.service(workers="cpu_count", traffic={"timeout": 60}, logging={"access": {"enabled": False}})
@@ -15,6 +15,6 @@ class Predict:
     def __init__(self) -> None:
         self.classifier = Classifier(int(os.environ["BENCH_THREADS"]))
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]
     def predict(self, image: Image, /) -> dict[str, Any]:
         return {"predictions": self.classifier.of_image(image)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.contestants import HERE, MODEL, ROOT, Running
+from benchmarks.peers.contestants import MODEL, ROOT, Running
 from benchmarks.peers.processes import memory_mb, usage
 
 Row = dict[str, Any]
@@ -68,7 +68,7 @@ class Bench:
 
     def limit_per_s(self, seconds: float) -> float:
         """Median of three: what open loop is measured by."""
-        return statistics.median(self._repeated(lambda: self._limit(seconds))["per_s"] for _ in range(3))
+        return statistics.median(float(self._repeated(lambda: self._limit(seconds))["per_s"]) for _ in range(3))
 
     def rows(self, plan: Plan, limit_per_s: float) -> Iterator[Row]:
         """One row a cell. Of each round's level the limit comes first, then everybody in another order each time."""
@@ -81,7 +81,7 @@ class Bench:
                 random.Random(turn * 100 + level.clients + level.share).shuffle(order)
                 for server in order:
                     cell = self._repeated(
-                        lambda server=server, level=level: self._cell(server, level, plan.seconds, turn)  # type: ignore[misc]
+                        lambda server=server, level=level: self._cell(server, level, plan.seconds, turn)
                     )
                     yield {**about, "contestant": server.contestant.name, **cell}
 
@@ -124,9 +124,9 @@ class Bench:
 
     def _limit(self, seconds: float) -> Row:
         environment = {**os.environ, "BENCH_MODEL": str(self._model)}
-        command = [sys.executable, str(HERE / "limit.py"), str(self._pictures), str(seconds), str(WARM_S)]
+        command = [sys.executable, "-m", "benchmarks.peers.limit", str(self._pictures), str(seconds), str(WARM_S)]
         before, began_s = usage(), time.monotonic()
-        ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
         after, lasted_s = usage(), time.monotonic() - began_s
         said = json.loads(ran.stdout)
         return {
@@ -140,7 +140,9 @@ def _summary(said: Row, seconds: float) -> Row:
     latencies_ms = sorted(said["latencies_ms"])
 
     def quantile(share: float) -> float | None:
-        return round(latencies_ms[min(len(latencies_ms) - 1, int(share * len(latencies_ms)))], 3) if latencies_ms else None
+        return (
+            round(latencies_ms[min(len(latencies_ms) - 1, int(share * len(latencies_ms)))], 3) if latencies_ms else None
+        )
 
     return {
         "per_s": round(said["answered_in_window"] / seconds, 2),
@@ -156,9 +158,10 @@ def _summary(said: Row, seconds: float) -> Row:
 def _per(cpu_s: float, said: Row) -> float:
     """Milliseconds for each answer, warm-up included on both sides."""
     answers = said["answered_in_window"] * said["lasted_s"] / (said["lasted_s"] - WARM_S)
-    return round(1e3 * cpu_s / max(1.0, answers), 3)
+    return round(1e3 * cpu_s / max(1.0, float(answers)), 3)
 
 
 def _share(others_s: float, lasted_s: float) -> float:
     """Of all cores."""
-    return round(others_s / (lasted_s * (os.cpu_count() or 1)), 4)
+    share: float = round(others_s / (lasted_s * (os.cpu_count() or 1)), 4)
+    return share

@@ -20,7 +20,6 @@ from benchmarks.peers.processes import send, tree
 from benchmarks.server import only
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
 PEERS = ROOT / ".venv-peers" / "bin"
 MODEL, INT8 = "efficientnet_lite0", "efficientnet_lite0_int8"
 START_TIMEOUT_S = 90.0
@@ -52,7 +51,15 @@ OURS = Contestant("ours", "vision-gateway", path=f"/v1/classify?model={MODEL}", 
 OURS_INT8 = Contestant(
     "ours-int8", "vision-gateway, INT8", path=f"/v1/classify?model={INT8}", ready="/health/ready", model=INT8
 )
-_UVICORN = (str(PEERS / "uvicorn"), "fastapi_app:app", "--port", "{port}", "--log-level", "error", "--no-access-log")
+_UVICORN = (
+    str(PEERS / "uvicorn"),
+    "benchmarks.peers.fastapi_app:app",
+    "--port",
+    "{port}",
+    "--log-level",
+    "error",
+    "--no-access-log",
+)
 PEERS_FIELD = (
     Contestant("fastapi", "FastAPI, one process", _UVICORN, environment={"BENCH_THREADS": "0"}),
     Contestant(
@@ -64,14 +71,22 @@ PEERS_FIELD = (
     Contestant(
         "litserve",
         f"LitServe, {CORES} workers",
-        (str(PEERS / "python"), "litserve_app.py", "{port}"),
+        (str(PEERS / "python"), "-m", "benchmarks.peers.litserve_app", "{port}"),
         form=True,
         environment={"BENCH_THREADS": "1"},
     ),
     Contestant(
         "bentoml",
         f"BentoML, {CORES} workers",
-        (str(PEERS / "bentoml"), "serve", "bentoml_app:Predict", "--host", "127.0.0.1", "--port", "{port}"),
+        (
+            str(PEERS / "bentoml"),
+            "serve",
+            "benchmarks.peers.bentoml_app:Predict",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "{port}",
+        ),
         ready="/readyz",
         environment={"BENCH_THREADS": "1", "BENTOML_DO_NOT_TRACK": "True"},
     ),
@@ -107,16 +122,15 @@ def running(contestant: Contestant, repository: Path, log: Path) -> Iterator[Run
             command = [str(Path(sys.executable).with_name("vision")), "serve", "--port", str(port)]
             served = stack.enter_context(only([contestant.model], repository))
             environment = {**kept, "VISION_REPOSITORY": str(served), "VISION_LOG_LEVEL": "error"}
-            folder = ROOT
         else:
             command = [part.format(port=port) for part in contestant.command]
-            environment = {**kept, "BENCH_MODEL": str(repository.resolve() / MODEL / "1" / "model.onnx")}
-            folder = HERE
+            model = repository.resolve() / MODEL / "1" / "model.onnx"
+            environment = {**kept, "BENCH_MODEL": str(model), "PYTHONPATH": str(ROOT)}
         environment |= contestant.environment
         output = stack.enter_context(log.open("ab"))
         began_s = time.monotonic()
         process = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True
+            command, env=environment, cwd=ROOT, stdout=output, stderr=output, start_new_session=True
         )
         try:
             wait_until_ready(f"http://127.0.0.1:{port}{contestant.ready}", process, log)

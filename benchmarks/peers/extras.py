@@ -64,7 +64,11 @@ def by_count(repository: Path, pictures: Path, log: Path, counts: tuple[int, ...
                 named = _asked(server, f"/v1/classify?model={INT8}_000", pictures, seconds)
                 chosen = _asked(server, "/v1/classify?latency_budget_ms=5000", pictures, seconds)
                 rows.append(
-                    {"entries": count, "ready_s": round(server.ready_s, 2), "memory_mb": round(memory_mb(server.pid), 1)}
+                    {
+                        "entries": count,
+                        "ready_s": round(server.ready_s, 2),
+                        "memory_mb": round(memory_mb(server.pid), 1),
+                    }
                     | {f"named_{name}": value for name, value in named.items()}
                     | {f"chosen_{name}": value for name, value in chosen.items()}
                 )
@@ -81,13 +85,17 @@ def by_model(repository: Path, log: Path, models: tuple[str, ...]) -> list[Row]:
             _wait_for_model(server, model)
             time.sleep(0.3)
             size = (repository / model / "1" / "model.onnx").stat().st_size
-            rows.append({"model": model, "memory_mb": round(memory_mb(server.pid) - before, 1), "file_mb": round(size / 1e6, 1)})
+            rows.append(
+                {"model": model, "memory_mb": round(memory_mb(server.pid) - before, 1), "file_mb": round(size / 1e6, 1)}
+            )
     return rows
 
 
 def decoding(times: int) -> Row:
     """A 12-megapixel JPEG to Lite0's pixels: scaled while it is decoded, and decoded in full; in turns, one thread."""
-    photograph = Image.open(ROOT / "examples" / "chelsea.jpg").convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
+    photograph = (
+        Image.open(ROOT / "examples" / "chelsea.jpg").convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
+    )
     buffer = io.BytesIO()
     photograph.save(buffer, "JPEG", quality=90)
     data = buffer.getvalue()

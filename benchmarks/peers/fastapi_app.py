@@ -10,7 +10,7 @@ import os
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI
-from plain import Classifier
+from benchmarks.peers.plain import Classifier
 
 app = FastAPI()
 classifier = Classifier(int(os.environ["BENCH_THREADS"]))

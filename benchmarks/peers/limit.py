@@ -1,6 +1,6 @@
 """The limit: one thread a core decodes and infers, in turn, with no server around it.
 
-    BENCH_MODEL=model.onnx python benchmarks/peers/limit.py PICTURES SECONDS [WARM]
+    BENCH_MODEL=model.onnx python -m benchmarks.peers.limit PICTURES SECONDS [WARM]
 
 Prints answers a second, and milliseconds of processor time for each, as JSON.
 """
@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from plain import Classifier
+from benchmarks.peers.plain import Classifier
 
 
 def main() -> None:

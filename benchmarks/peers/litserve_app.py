@@ -11,7 +11,7 @@ from typing import Any
 
 import litserve
 from fastapi import Request
-from plain import Classifier
+from benchmarks.peers.plain import Classifier
 
 
 class Predict(litserve.LitAPI):  # type: ignore[misc]
@@ -19,7 +19,7 @@ class Predict(litserve.LitAPI):  # type: ignore[misc]
         self.classifier = Classifier(int(os.environ["BENCH_THREADS"]))
 
     def decode_request(self, request: Request) -> bytes:
-        data: bytes = request["content"].file.read()  # type: ignore[index]  # the form
+        data: bytes = request["content"].file.read()  # type: ignore[index]  # it is the form
         return data
 
     def predict(self, x: bytes) -> list[dict[str, Any]]:
@@ -33,6 +33,4 @@ if __name__ == "__main__":
     server = litserve.LitServer(
         Predict(), accelerator="cpu", devices=1, workers_per_device=os.cpu_count() or 1, fast_queue=True
     )
-    server.run(
-        host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="error", access_log=False
-    )
+    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="error", access_log=False)

@@ -219,7 +219,9 @@ def main() -> None:
     parser.add_argument("--path", default="/predict")
     parser.add_argument("--form", action="store_true", help="the picture in a form instead of as the body")
     parser.add_argument("--pictures", type=Path, required=True, help="folder of JPEGs")
-    parser.add_argument("--clients", type=int, required=True, help="closed loop: at once; open loop: connections at most")
+    parser.add_argument(
+        "--clients", type=int, required=True, help="closed loop: at once; open loop: connections at most"
+    )
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second: open loop")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--warm", type=float, default=0.5, help="seconds before that, not counted")
@@ -250,7 +252,9 @@ def document(report: Report, lasted_s: float, client_cpu_s: float) -> dict[str, 
         "answered_in_window": report.answered_in_window,
         "failed": report.failed,
         "first_failure": report.first_failure,
-        "sent_late_p99_ms": round(sorted(report.late_ms)[int(len(report.late_ms) * 0.99)], 3) if report.late_ms else 0.0,
+        "sent_late_p99_ms": round(sorted(report.late_ms)[int(len(report.late_ms) * 0.99)], 3)
+        if report.late_ms
+        else 0.0,
         "client_cpu_s": round(client_cpu_s, 3),
         "lasted_s": lasted_s,
     }

@@ -140,7 +140,13 @@ def _costs(document: Row) -> str:
         ready = document["ready_s"].get(name)
         lines.append(
             _line(
-                [TITLES[name], f"{row['cpu_ms']:.2f}", _number(row.get("client_cpu_ms"), 2), _number(memory, 0), _number(ready, 1)]
+                [
+                    TITLES[name],
+                    f"{row['cpu_ms']:.2f}",
+                    _number(row.get("client_cpu_ms"), 2),
+                    _number(memory, 0),
+                    _number(ready, 1),
+                ]
             )
         )
     return "\n".join(lines)
@@ -157,7 +163,15 @@ def _extras(extras: Row) -> list[str]:
         parts.append("\n".join(lines))
     if counts := extras.get("by_count"):
         parts.append("**Cost of many models** (the same network under other names; 4 clients)")
-        heads = ("entries", "ready in, s", "memory, MB", "CPU-ms, one named", "CPU-ms, chosen among all", "p50 ms, named", "p50 ms, chosen")
+        heads = (
+            "entries",
+            "ready in, s",
+            "memory, MB",
+            "CPU-ms, one named",
+            "CPU-ms, chosen among all",
+            "p50 ms, named",
+            "p50 ms, chosen",
+        )
         lines = [_line(list(heads)), _line(["---"] * len(heads))]
         lines += [
             _line(

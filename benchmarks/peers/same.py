@@ -19,7 +19,7 @@ LIMITS = SizeLimits(50_000_000, 16_384)
 
 
 def agreement(server: Running, pictures: Path, repository: Path) -> str:
-    """"20 of 20": how often the server's likeliest class is that of the FP32 graph run by itself.
+    """ "20 of 20": how often the server's likeliest class is that of the FP32 graph run by itself.
 
     Raises RuntimeError if an FP32 contestant disagrees at all: then what is compared is not the same work.
     """

@@ -49,7 +49,9 @@ def main() -> None:
             pixels = _pixels(pictures[which], card) if asked.decode else tensors[which]
             image = InferInput(card.input_name, list(pixels.shape), "UINT8")
             image.set_data_from_numpy(pixels)
-            client.infer(asked.model, [image], outputs=[InferRequestedOutput("probabilities")]).as_numpy("probabilities")
+            client.infer(asked.model, [image], outputs=[InferRequestedOutput("probabilities")]).as_numpy(
+                "probabilities"
+            )
             number += asked.clients
             if began_s >= from_s:
                 latencies_ms.append((time.perf_counter() - began_s) * 1e3)

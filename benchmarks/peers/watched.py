@@ -65,7 +65,7 @@ def main() -> None:
             time.sleep(0.25)
             if not armed and path.with_suffix(".armed").exists():
                 armed = True
-                asyncio.Handle._run = run  # type: ignore[method-assign]
+                asyncio.Handle._run = run  # type: ignore[method-assign, assignment]
             path.write_text(json.dumps(watch.document()), encoding="utf-8")
 
     threading.Thread(target=keep_telling, daemon=True).start()
