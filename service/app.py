@@ -24,6 +24,7 @@ from service.pipeline import Pipeline
 from service.probes import Probes
 from service.request_id import Arrival
 from service.settings import Settings
+from service.straight import Straight
 from service.workers import Workers
 
 DESCRIPTION = (
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.include_router(routes.router)
     app.include_router(routes_locate.router)
     problems.install(app)
+    app.add_middleware(Straight, routes=[*routes.router.routes, *routes_locate.router.routes])  # the innermost
     app.add_middleware(Arrival)
     return app
 

@@ -69,6 +69,7 @@ class Execution:
 
     def __init__(self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics) -> None:
         self._engine = engine
+        self._shares_workers = engine if isinstance(engine, SharesWorkers) else None
         self._workers = workers
         self._predictor = predictor
         self._metrics = metrics
@@ -113,9 +114,9 @@ class Execution:
         item = _DecodeItem(picture, header, card.resize)
         cost_s = self._predictor.decode_ms(header, card.resize) / 1e3
         job = Job(card.name, _NOT_YET, ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
-        if isinstance(self._engine, SharesWorkers):
+        if self._shares_workers is not None:
             before = Before(self._decode_lane, item, cost_s, _pixels_of, arrived)
-            return await self._engine.infer_after(before, job)
+            return await self._shares_workers.infer_after(before, job)
         decoded = await self._workers.run(
             self._decode_lane, item, cost_s=cost_s, deadline_s=ask.deadline_s, keep_late=ask.keep_late
         )

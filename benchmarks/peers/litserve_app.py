@@ -19,7 +19,7 @@ class Predict(litserve.LitAPI):  # type: ignore[misc]
         self.classifier = Classifier(int(os.environ["BENCH_THREADS"]))
 
     def decode_request(self, request: Request) -> bytes:
-        data: bytes = request["content"].file.read()  # type: ignore[index]  # it is the form
+        data: bytes = request["content"].file.read()  # it is the form
         return data
 
     def predict(self, x: bytes) -> list[dict[str, Any]]:
