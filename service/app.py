@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service import problems, routes, routes_locate
+from service.cache import Cache
 from service.decision import Chooser
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
@@ -63,12 +64,12 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
 
 
 def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predictor) -> Gateway:
-    metrics = Metrics()
+    metrics, cache = Metrics(), Cache(settings.cache_bytes)
     fleet = Fleet(engine, metrics, settings.poll_interval_s)
     limits = SizeLimits(settings.max_pixels, settings.max_side_px)
     pipeline = Pipeline(
         chooser=Chooser(engine, fleet, predictor, metrics),
-        execution=Execution(engine, workers, predictor, metrics),
+        execution=Execution(engine, workers, predictor, metrics, cache),
         fleet=fleet,
         predictor=predictor,
         metrics=metrics,
@@ -78,6 +79,7 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
         cascade_confidence=settings.cascade_confidence,
     )
     metrics.queue_depth.set_function(lambda: workers.waiting)
+    metrics.cache_bytes.set_function(lambda: cache.size_bytes)
     return Gateway(settings, engine, fleet, predictor, metrics, pipeline)
 
 

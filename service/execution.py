@@ -15,6 +15,7 @@ from PIL import Image
 
 from service.ask import Ask, Finish, Raw
 from service.bodies import Picture
+from service.cache import Cache
 from service.engines.protocol import Before, Engine, Job, Outputs, Pixels, SharesWorkers
 from service.errors import DeadlineExceeded
 from service.image_header import ImageHeader, SizeLimits, read_header
@@ -30,6 +31,7 @@ class Inferred:
     """One picture's raw outputs, (…) without the batch axis, the model they are of, and the way to image pixels.
 
     result    what the request's own `finish` made of them, if it has one
+    cached    nothing was decoded or run: the same bytes had been seen
     saved_ms  how much longer it would have taken on a busy machine
     """
 
@@ -39,6 +41,7 @@ class Inferred:
     timing_ms: dict[str, float]
     result: Any = None
     saved_ms: float = 0.0
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class _DecodeItem:
     rule: ResizeRule
 
 
+_NOTHING_RUN_MS = {"decode": 0.0, "queue": 0.0, "infer": 0.0}
 _NOT_YET: Pixels = np.empty((0, 0, 0, 3), np.uint8)
 
 
@@ -67,7 +71,10 @@ def _finish(items: list[tuple[Finish, Raw]]) -> list[Any]:
 class Execution:
     """One way to a worker and back for each picture, two where something is left to do after the model."""
 
-    def __init__(self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics, cache: Cache | None = None
+    ) -> None:
+        self._cache = cache or Cache(0)
         self._engine = engine
         self._shares_workers = engine if isinstance(engine, SharesWorkers) else None
         self._workers = workers
@@ -89,24 +96,37 @@ class Execution:
         arrived: Callable[[], None] = lambda: None,
     ) -> Inferred:
         """The model's outputs for the picture; `arrived` is called when the engine has the job itself."""
-        decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
-        _, geometry = decoded.result
-        self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
-        if outputs.run_alone:
-            self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
-        self._metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
-        self._metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
-        timing_ms = {
-            "decode": decoded.run_s * 1e3,
-            "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
-            "infer": outputs.infer_ms,
-        }
-        arrays = {name: array[0] for name, array in outputs.arrays.items()}
+        key = await self._cache.key(picture.data, card, ask.outputs) if self._cache.on else None
+        kept = self._cache.get(key) if key is not None else None
+        if kept is not None:
+            arrays, geometry, timing_ms, saved_ms = kept.arrays, kept.geometry, dict(_NOTHING_RUN_MS), 0.0
+        else:
+            decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
+            _, geometry = decoded.result
+            self._learn(header, card, decoded.run_s * 1e3, outputs)
+            timing_ms = {
+                "decode": decoded.run_s * 1e3,
+                "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
+                "infer": outputs.infer_ms,
+            }
+            arrays = {name: array[0] for name, array in outputs.arrays.items()}
+            saved_ms = outputs.saved_ms
+        if key is not None:
+            self._metrics.cache_lookups.labels("miss" if kept is None else "hit").inc()
+            if kept is None:
+                self._cache.put(key, arrays, geometry)
         result = None
         if ask.finish is not None:
             result, waited_ms = await self._finish(ask.finish, Raw(card, arrays, geometry, picture, header), ask)
             timing_ms["queue"] += waited_ms
-        return Inferred(card, arrays, geometry, timing_ms, result, outputs.saved_ms)
+        return Inferred(card, arrays, geometry, timing_ms, result, saved_ms, cached=kept is not None)
+
+    def _learn(self, header: ImageHeader, card: ModelCard, decode_ms: float, outputs: Outputs) -> None:
+        self._predictor.observe_decode(header, card.resize, decode_ms)
+        if outputs.run_alone:
+            self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
+        self._metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
+        self._metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
 
     async def _decode_and_infer(
         self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask, arrived: Callable[[], None]

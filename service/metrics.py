@@ -79,6 +79,14 @@ class Metrics:
             "vision_queue_depth", "Pieces of work that no worker has taken yet.", registry=registry
         )
 
+        self.cache_lookups = Counter(
+            "vision_cache_lookups",
+            "Pictures looked up in the cache, by what came of it.",
+            ("result",),
+            registry=registry,
+        )
+        self.cache_bytes = Gauge("vision_cache_bytes", "Memory that the cache holds.", registry=registry)
+
     def _models(self) -> None:
         registry = self.registry
         self.images = _remembered(

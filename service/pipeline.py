@@ -134,7 +134,7 @@ class Pipeline:
 
     def _learn(self, served: Served, ask: Ask) -> None:
         took_ms = ask.spent_ms()
-        if served.cascade is None:
+        if served.cascade is None and not any(picture.cached for picture in served.pictures):
             if served.card is served.decision.card:
                 # What idle cores saved is no promise to those who come when there are none.
                 self._observe(served.decision, took_ms + max(picture.saved_ms for picture in served.pictures))

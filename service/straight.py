@@ -63,7 +63,7 @@ class Straight:
 
 
 def short_ways(routes: Iterable[BaseRoute]) -> dict[str, Short]:
-    """Address → its short way, for the POST routes that take request, gateway and a query model, and answer themselves."""
+    """Address → its short way, for POST routes that take request, gateway and a query model and give a Response."""
     found = {}
     for route in routes:
         if isinstance(route, APIRoute) and route.methods == {"POST"} and "{" not in route.path:

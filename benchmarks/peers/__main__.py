@@ -135,7 +135,8 @@ def _longer_side(path: Path) -> int:
 
 
 def _peer_versions() -> dict[str, str]:
-    show = "import importlib.metadata as m; print(*(f'{n}={m.version(n)}' for n in ('fastapi', 'litserve', 'bentoml', 'onnxruntime')))"
+    names = ("fastapi", "litserve", "bentoml", "onnxruntime")
+    show = f"import importlib.metadata as m; print(*(f'{{n}}={{m.version(n)}}' for n in {names}))"
     ran = subprocess.run([str(PEERS / "python"), "-c", show], capture_output=True, text=True, check=True)
     return dict(pair.split("=") for pair in ran.stdout.split())
 

@@ -1,4 +1,4 @@
-"""BentoML: one worker a core (`workers="cpu_count"`), the picture as the body ("root input"), which it hands on as PIL."""
+"""BentoML: one worker a core (`workers="cpu_count"`), the picture as the body ("root input"), handed on as PIL's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import bentoml
 from PIL.Image import Image
+
 from benchmarks.peers.plain import Classifier
 
 

@@ -9,8 +9,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,10 @@ class Bench:
                 order = list(self._servers)
                 random.Random(turn * 100 + level.clients + level.share).shuffle(order)
                 for server in order:
-                    cell = self._repeated(
-                        lambda server=server, level=level: self._cell(server, level, plan.seconds, turn)
-                    )
+                    cell = self._repeated(partial(self._cell, server, level, plan.seconds, turn))
                     yield {**about, "contestant": server.contestant.name, **cell}
 
-    def _repeated(self, measure: Any) -> Row:
+    def _repeated(self, measure: Callable[[], Row]) -> Row:
         """The least disturbed of up to 1 + REPEATS measurements."""
         best: Row | None = None
         for attempt in range(1 + REPEATS):
@@ -108,9 +107,9 @@ class Bench:
             command += ["--clients", str(level.clients)]
         else:
             command += ["--clients", str(MOST_CONNECTIONS), "--rate", str(level.rate)]
-        before, began_s = usage(server.pid), time.monotonic()
+        before = usage(server.pid)
         said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
-        after, lasted_s = usage(server.pid), time.monotonic() - began_s
+        after = usage(server.pid)
         memory = memory_mb(server.pid)
         server.pause()
         return {
@@ -119,20 +118,20 @@ class Bench:
             "client_cpu_ms": _per(said["client_cpu_s"], said),
             "sent_late_p99_ms": said["sent_late_p99_ms"],
             "memory_mb": round(memory, 1),
-            "others": _share(after.others_since(before), lasted_s),
+            "others": after.others_since(before),
         }
 
     def _limit(self, seconds: float) -> Row:
         environment = {**os.environ, "BENCH_MODEL": str(self._model)}
         command = [sys.executable, "-m", "benchmarks.peers.limit", str(self._pictures), str(seconds), str(WARM_S)]
-        before, began_s = usage(), time.monotonic()
+        before = usage()
         ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
-        after, lasted_s = usage(), time.monotonic() - began_s
+        after = usage()
         said = json.loads(ran.stdout)
         return {
             **_summary(said, seconds),
             "cpu_ms": _per(said["server_cpu_s"], said),
-            "others": _share(after.others_since(before), lasted_s),
+            "others": after.others_since(before),
         }
 
 
@@ -159,9 +158,3 @@ def _per(cpu_s: float, said: Row) -> float:
     """Milliseconds for each answer, warm-up included on both sides."""
     answers = said["answered_in_window"] * said["lasted_s"] / (said["lasted_s"] - WARM_S)
     return round(1e3 * cpu_s / max(1.0, float(answers)), 3)
-
-
-def _share(others_s: float, lasted_s: float) -> float:
-    """Of all cores."""
-    share: float = round(others_s / (lasted_s * (os.cpu_count() or 1)), 4)
-    return share

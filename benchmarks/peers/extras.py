@@ -1,4 +1,4 @@
-"""What is not a race: start-up, memory for each model, what many models cost, decoding large JPEGs, the way to Triton."""
+"""What is not a race: start-up, memory for each model, what many models cost, decoding large JPEGs."""
 
 from __future__ import annotations
 
@@ -105,10 +105,7 @@ def decoding(times: int) -> Row:
         to_model_pixels(data, header, rule)
 
     def full() -> None:
-        upright = to_upright(data, header)
-        whole = io.BytesIO()
-        del whole
-        upright.resize((rule.size_hw[1], rule.size_hw[0]), Image.Resampling.BICUBIC)
+        to_upright(data, header).resize((rule.size_hw[1], rule.size_hw[0]), Image.Resampling.BICUBIC)
 
     ways = {"scaled": scaled, "full": full}
     taken: dict[str, list[float]] = {name: [] for name in ways}

@@ -1,4 +1,4 @@
-"""Plain FastAPI, as its tutorial does it: an ordinary `def` runs in the thread pool, the file is an UploadFile or bytes.
+"""Plain FastAPI, as its tutorial does it: an ordinary `def`, which runs in the thread pool, and the body as bytes.
 
 BENCH_THREADS: of ONNX Runtime, 0 for its default. Processes are uvicorn's `--workers`, which FastAPI's documentation
 ("Server workers") sets to the number of cores.
@@ -10,6 +10,7 @@ import os
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI
+
 from benchmarks.peers.plain import Classifier
 
 app = FastAPI()

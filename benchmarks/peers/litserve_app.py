@@ -11,6 +11,7 @@ from typing import Any
 
 import litserve
 from fastapi import Request
+
 from benchmarks.peers.plain import Classifier
 
 

@@ -17,7 +17,7 @@ LOAD = 0.7
 
 
 def own_cost(repository: Path, pictures: Path, log: Path, limit_per_s: float, seconds: float) -> dict[str, Any]:
-    """Client's latency less the answer's own decode, queue and infer, open loop at 70 % of the limit; and the loop's."""
+    """The client's latency less the answer's decode, queue and infer, at 70 % of the limit; the event loop's too."""
     with running(OURS, repository, log) as server:
         said = _load(server, pictures, seconds, "--clients", "256", "--rate", str(limit_per_s * LOAD), "--timings")
     own_ms = sorted(said["own_ms"])

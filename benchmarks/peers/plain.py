@@ -21,7 +21,7 @@ TOP = 5
 
 
 class Classifier:
-    """One ONNX Runtime session of $BENCH_MODEL; threads 0: as many as ONNX Runtime thinks best, which is its default."""
+    """One ONNX Runtime session of $BENCH_MODEL; threads 0: as many as ONNX Runtime takes by itself."""
 
     def __init__(self, threads: int) -> None:
         options = ort.SessionOptions()

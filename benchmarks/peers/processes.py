@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,16 @@ _TICK = os.sysconf("SC_CLK_TCK")
 class Usage:
     """Seconds of processor time so far: of everybody, of this process with the children it waited for, of a server."""
 
+    at_s: float
     everybody_s: float
     own_s: float
     server_s: float
 
     def others_since(self, before: Usage) -> float:
-        """What nobody of ours used."""
+        """What nobody of ours used meanwhile, as a share of all cores."""
         known_s = self.own_s - before.own_s + self.server_s - before.server_s
-        return max(0.0, self.everybody_s - before.everybody_s - known_s)
+        cores_s = (self.at_s - before.at_s) * (os.cpu_count() or 1)
+        return round(max(0.0, self.everybody_s - before.everybody_s - known_s) / max(1e-3, cores_s), 4)
 
 
 def tree(root: int) -> list[int]:
@@ -44,6 +47,8 @@ def tree(root: int) -> list[int]:
 
 def usage(server: int | None = None) -> Usage:
     """Now; of the tree under `server`, if one is given."""
+    server_s = _tree_s(server) if server is not None else 0.0
+    at_s = time.monotonic()
     user, nice, system, _, _, irq, softirq, steal = (
         int(number) for number in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
     )
@@ -52,7 +57,7 @@ def usage(server: int | None = None) -> Usage:
         for used in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     )
     everybody_s = (user + nice + system + irq + softirq + steal) / _TICK
-    return Usage(everybody_s, own_s, _tree_s(server) if server is not None else 0.0)
+    return Usage(at_s, everybody_s, own_s, server_s)
 
 
 def _tree_s(root: int) -> float:

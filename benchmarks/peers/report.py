@@ -68,8 +68,8 @@ def verdicts(document: Row) -> list[str]:
     own = document.get("own_cost")
     if own:
         lines.append(
-            f"Our own cost at 70 % load (total less decode, queue and model, as answers say it): p50 {own['p50_ms']:.2f} ms, "
-            f"p99 {own['p99_ms']:.2f} ms"
+            "Our own cost at 70 % load (the client's latency less decode, queue and model, as answers say it): "
+            f"p50 {own['p50_ms']:.2f} ms, p99 {own['p99_ms']:.2f} ms"
         )
         lines.append(
             f"Event loop under 32 clients: {own['loop_over_2ms']} of {own['loop_callbacks']} callbacks took over 2 ms "
@@ -115,8 +115,8 @@ def _circumstances(document: Row) -> str:
     return (
         f"{about['device']}, {about['date']}; onnxruntime {about.get('onnxruntime-gpu', about.get('onnxruntime'))}, "
         f"Python {about['python']}; {versions}. {plan['rounds']} rounds of {plan['seconds']:g} s a cell, "
-        f"{plan['pictures']} photographs of {plan['picture_kb']} KB. In {disturbed} of {len(document['cells'])} cells other "
-        f"processes used more than 4 % of the cores, after up to three attempts."
+        f"{plan['pictures']} photographs of {plan['picture_kb']} KB. In {disturbed} of {len(document['cells'])} cells "
+        f"other processes used more than 4 % of the cores, after up to three attempts."
     )
 
 
@@ -186,15 +186,15 @@ def _extras(extras: Row) -> list[str]:
         parts.append("\n".join(lines))
     if jpeg := extras.get("decoding"):
         parts.append(
-            f"**A {jpeg['megapixels']:g}-megapixel JPEG** ({jpeg['file_mb']:g} MB) to the model's pixels, one thread: scaled while "
-            f"decoding {jpeg['scaled_ms']:.0f} ms, in full {jpeg['full_ms']:.0f} ms: {jpeg['ratio']:.1f} × faster."
+            f"**A {jpeg['megapixels']:g}-megapixel JPEG** ({jpeg['file_mb']:g} MB) to the model's pixels, one thread: "
+            f"scaled while decoding {jpeg['scaled_ms']:.0f} ms, in full {jpeg['full_ms']:.0f} ms: {jpeg['ratio']:.1f} × faster."
         )
     if path := extras.get("triton"):
         rates = path["per_s"]
         parts.append(
-            f"**Through Triton** ({path['clients']} clients, the same Triton): a tritonclient loop with tensors ready made "
-            f"{rates['loop']:.0f} answers a second, one that decodes the JPEG itself {rates['loop-decoding']:.0f}, the gateway "
-            f"{rates['gateway']:.0f}: {path['of_loop']:.2f} and {path['of_loop_decoding']:.2f} of them."
+            f"**Through Triton** ({path['clients']} clients, the same Triton): a tritonclient loop with tensors ready "
+            f"made {rates['loop']:.0f} answers a second, one that decodes the JPEG itself {rates['loop-decoding']:.0f}, "
+            f"the gateway {rates['gateway']:.0f}: {path['of_loop']:.2f} and {path['of_loop_decoding']:.2f} of them."
         )
     return parts
 

@@ -37,19 +37,22 @@ def triton_path(repository: Path, pictures: Path, log: Path, rounds: int, second
     """Answers a second of each way, median of the rounds, and the gateway's share of both loops."""
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     p50_ms: dict[str, list[float]] = {way: [] for way in WAYS}
-    with only([MODEL], repository) as folder, triton(folder, log) as url:
-        with gateway(folder, log, VISION_ENGINE="triton", VISION_TRITON_URL=url) as server:
-            common = ["--pictures", str(pictures), "--clients", str(clients), "--seconds", str(seconds)]
-            loop = [sys.executable, "-m", "benchmarks.peers.triton_loop", "--url", url, "--model", MODEL, *common]
-            load = [sys.executable, "-m", "benchmarks.peers.load", "--port", str(server.port)]
-            load += ["--path", f"/v1/classify?model={MODEL}", *common]
-            commands = {"loop": loop, "loop-decoding": [*loop, "--decode"], "gateway": load}
-            for _ in range(rounds):
-                for way, command in commands.items():
-                    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-                    said = json.loads(ran.stdout)
-                    found[way].append(said["answered_in_window"] / seconds)
-                    p50_ms[way].append(statistics.median(said["latencies_ms"]))
+    with (
+        only([MODEL], repository) as folder,
+        triton(folder, log) as url,
+        gateway(folder, log, VISION_ENGINE="triton", VISION_TRITON_URL=url) as server,
+    ):
+        common = ["--pictures", str(pictures), "--clients", str(clients), "--seconds", str(seconds)]
+        loop = [sys.executable, "-m", "benchmarks.peers.triton_loop", "--url", url, "--model", MODEL, *common]
+        load = [sys.executable, "-m", "benchmarks.peers.load", "--port", str(server.port)]
+        load += ["--path", f"/v1/classify?model={MODEL}", *common]
+        commands = {"loop": loop, "loop-decoding": [*loop, "--decode"], "gateway": load}
+        for _ in range(rounds):
+            for way, command in commands.items():
+                ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+                said = json.loads(ran.stdout)
+                found[way].append(said["answered_in_window"] / seconds)
+                p50_ms[way].append(statistics.median(said["latencies_ms"]))
     rates = {way: statistics.median(per_s) for way, per_s in found.items()}
     return {
         "clients": clients,

@@ -51,7 +51,8 @@ class IdleCores:
         median = self._wide if wide else self._narrow
         if median.value == 0.0:
             median.value = took_ms
-        median.observe(took_ms)
+        else:
+            median.observe(took_ms)
         return max(0.0, self._narrow.value - took_ms) if wide else 0.0
 
 
