@@ -52,6 +52,7 @@ peers-install: .venv-peers/.installed ## FastAPI, LitServe and BentoML in an env
 
 bench: export triton-install peers-install ## This gateway beside others, same file, same pictures: 25 minutes
 	$(BIN)/python -m benchmarks.peers --repository $(REPOSITORY) $(BENCH)
+	$(BIN)/python -m tests.write_docs
 
 clean: ## Remove what these commands made, except the exported models
 	rm -rf .venv .venv-triton .venv-peers .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -187,14 +187,17 @@ def _extras(extras: Row) -> list[str]:
     if jpeg := extras.get("decoding"):
         parts.append(
             f"**A {jpeg['megapixels']:g}-megapixel JPEG** ({jpeg['file_mb']:g} MB) to the model's pixels, one thread: "
-            f"scaled while decoding {jpeg['scaled_ms']:.0f} ms, in full {jpeg['full_ms']:.0f} ms: {jpeg['ratio']:.1f} × faster."
+            f"scaled while decoding {jpeg['scaled_ms']:.0f} ms, in full {jpeg['full_ms']:.0f} ms: "
+            f"{jpeg['ratio']:.1f} × faster."
         )
     if path := extras.get("triton"):
         rates = path["per_s"]
         parts.append(
-            f"**Through Triton** ({path['clients']} clients, the same Triton): a tritonclient loop with tensors ready "
-            f"made {rates['loop']:.0f} answers a second, one that decodes the JPEG itself {rates['loop-decoding']:.0f}, "
-            f"the gateway {rates['gateway']:.0f}: {path['of_loop']:.2f} and {path['of_loop_decoding']:.2f} of them."
+            f"**Through Triton** ({path['clients']} clients, the same Triton): a tritonclient loop with tensors "
+            f"ready made {rates['loop']:.0f} answers a second, one that decodes the JPEG itself "
+            f"{rates['loop-decoding']:.0f}, "
+            f"the gateway {rates['gateway']:.0f}: "
+            f"{path['of_loop']:.2f} and {path['of_loop_decoding']:.2f} of them."
         )
     return parts
 
