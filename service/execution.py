@@ -124,7 +124,8 @@ class Execution:
     def _learn(self, header: ImageHeader, card: ModelCard, decode_ms: float, outputs: Outputs) -> None:
         self._predictor.observe_decode(header, card.resize, decode_ms)
         if outputs.run_alone:
-            self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
+            busy_ms = outputs.infer_ms + outputs.saved_ms
+            self._predictor.observe_run(card, outputs.batch_rows, busy_ms, time.monotonic())
         self._metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
         self._metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
 

@@ -1,7 +1,7 @@
 """The short way to an inference route: same endpoint, same documents, without FastAPI's general machinery in between.
 
-FastAPI matches the address again, opens two exit stacks and analyses every parameter of every request: a third of what
-a request costs the event loop. The routes remain FastAPI's: its OpenAPI document, its validation errors. Only what is
+FastAPI matches the address again, opens two exit stacks and analyses every parameter of every request, which keeps the
+event loop from the next one. The routes remain FastAPI's: its OpenAPI document, its validation errors. Only what is
 certain to be valid goes the short way; everything else goes the long one, which then says what is wrong.
 """
 

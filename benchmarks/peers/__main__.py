@@ -57,7 +57,7 @@ def main() -> None:
 def measure(repository: Path, scratch: Path, *, quick: bool, began_s: float) -> dict[str, Any]:
     """The whole document."""
     plan, log = QUICK if quick else FULL, scratch / "log"
-    pictures, about_pictures = _pictures(scratch / "pictures")
+    pictures, about_pictures = photographs(scratch / "pictures")
     with _all_running(repository, scratch) as servers:
         agreed = {server.contestant.name: agreement(server, pictures, repository) for server in servers}
         until_s = began_s + (QUICK_S - 120 if quick else FULL_S - EXTRAS_S - 60)
@@ -116,7 +116,7 @@ def _all_running(repository: Path, scratch: Path) -> Iterator[list[Running]]:
             server.go()
 
 
-def _pictures(folder: Path) -> tuple[Path, dict[str, Any]]:
+def photographs(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The photographs of ImageNet's usual size, 500 pixels on the longer side; the example where they are absent."""
     folder.mkdir()
     source = data_folder() / "imagenet" / "images"

@@ -237,14 +237,7 @@ def _run_alone(card: ModelCard, session: Any, idle: IdleCores, job: Job) -> _Ran
 
 def _outputs(done: Done[_Ran]) -> Outputs:
     ran = done.result
-    return Outputs(
-        ran.arrays,
-        done.queue_s * 1e3,
-        done.run_s * 1e3,
-        done.batch_rows,
-        run_alone=ran.saved_ms == 0.0,
-        saved_ms=ran.saved_ms,
-    )
+    return Outputs(ran.arrays, done.queue_s * 1e3, done.run_s * 1e3, done.batch_rows, saved_ms=ran.saved_ms)
 
 
 def _run_session(card: ModelCard, session: Any, jobs: list[Job]) -> list[Arrays]:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 # Sessions of that kind kept at once: each holds the weights once more.
 MOST_SESSIONS = 4
-# Used where its median is at most this part of one thread's; else tried again now and then.
+# Used where its median is at most this part of one thread's; now and then the other way is tried again.
 _GAIN = 0.9
 _TRY_EVERY = 64
 # Threads of one run wait for each other this long before they sleep. Longer gains nothing on an idle machine, and on
@@ -43,8 +43,11 @@ class IdleCores:
         session = self._pool.get(self._name, self._path, self._warm)
         if session is None or self._narrow.value == 0.0:
             return None
-        trying = self._wide.value == 0.0 or self._asked % _TRY_EVERY == 0
-        return session if trying or self._wide.value <= _GAIN * self._narrow.value else None
+        if self._wide.value == 0.0:
+            return session
+        pays = self._wide.value <= _GAIN * self._narrow.value
+        the_other_way = self._asked % _TRY_EVERY == 0
+        return session if pays is not the_other_way else None
 
     def took(self, took_ms: float, *, wide: bool) -> float:
         """Tells what a lone run took; answers how much longer one thread would have taken, in ms."""
