@@ -184,7 +184,8 @@ class EmbeddedEngine:
         idle = None
         if self._wide_sessions is not None:
             path = onnx_path(self._repository / card.name)
-            idle = IdleCores(self._wide_sessions, card.name, path, lambda wide: _check_and_warm(card, wide))
+            graph = (card.name, card.onnx_sha256)
+            idle = IdleCores(self._wide_sessions, graph, path, lambda wide: _check_and_warm(card, wide))
 
         def run(jobs: list[Job]) -> list[_Ran]:
             try:

@@ -25,12 +25,16 @@ _TRY_EVERY = 64
 _SPIN_US = 20
 
 
+# A model's name and the sha256 of its file: one that was exported anew never gets the session of what it was.
+Graph = tuple[str, str]
+
+
 class IdleCores:
     """Which session a lone picture of one model takes, learnt from both. Used by worker threads."""
 
-    def __init__(self, pool: Sessions, name: str, path: Path, warm: Callable[[Any], None]) -> None:
+    def __init__(self, pool: Sessions, graph: Graph, path: Path, warm: Callable[[Any], None]) -> None:
         self._pool = pool
-        self._name = name
+        self._graph = graph
         self._path = path
         self._warm = warm
         self._wide = _median()
@@ -40,7 +44,7 @@ class IdleCores:
     def session(self) -> Any | None:
         """The session with all cores, or None: one thread is as fast here, or the session is still being opened."""
         self._asked += 1
-        session = self._pool.get(self._name, self._path, self._warm)
+        session = self._pool.get(self._graph, self._path, self._warm)
         if session is None or self._narrow.value == 0.0:
             return None
         if self._wide.value == 0.0:
@@ -66,37 +70,39 @@ class Sessions:
         self.threads = threads
         self._providers = providers
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._open: OrderedDict[Graph, Any] = OrderedDict()
         self._opening = False
 
-    def get(self, name: str, path: Path, warm: Callable[[Any], None]) -> Any | None:
-        """The model's session; None until it has been opened, which the first call begins."""
+    def get(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> Any | None:
+        """The graph's session; None until it has been opened, which the first call begins."""
         with self._lock:
-            session = self._open.get(name)
+            session = self._open.get(graph)
             if session is not None:
-                self._open.move_to_end(name)
+                self._open.move_to_end(graph)
                 return session
             if self._opening:
                 return None
             self._opening = True
-        threading.Thread(target=self._make, args=(name, path, warm), name="idle-cores", daemon=True).start()
+        threading.Thread(target=self._make, args=(graph, path, warm), name="idle-cores", daemon=True).start()
         return None
 
     def drop(self, name: str) -> None:
+        """Every graph that the model of that name has had."""
         with self._lock:
-            self._open.pop(name, None)
+            for graph in [graph for graph in self._open if graph[0] == name]:
+                del self._open[graph]
 
-    def _make(self, name: str, path: Path, warm: Callable[[Any], None]) -> None:
+    def _make(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> None:
         try:
             session = ort.InferenceSession(path, _options(self.threads), providers=self._providers)
             warm(session)
         except Exception:  # ONNX Runtime's exceptions share no base class; the model goes on with one thread
-            log.exception("%s cannot be opened for all cores", name)
+            log.exception("%s cannot be opened for all cores", graph[0])
             session = None
         with self._lock:
             self._opening = False
             if session is not None:
-                self._open[name] = session
+                self._open[graph] = session
                 while len(self._open) > MOST_SESSIONS:
                     self._open.popitem(last=False)
 

@@ -29,10 +29,10 @@ def said(outputs: Outputs) -> NDArray[np.float64]:
     return outputs.arrays["probabilities"].astype(np.float64)
 
 
-def opened(pool: Sessions, name: str, path: Path) -> Any:
+def opened(pool: Sessions, name: str, path: Path, sha256: str = "") -> Any:
     """The session, once it is there."""
     give_up_s = time.monotonic() + 20
-    while (session := pool.get(name, path, nothing)) is None:
+    while (session := pool.get((name, sha256), path, nothing)) is None:
         assert time.monotonic() < give_up_s
         time.sleep(0.01)
     return session
@@ -41,7 +41,7 @@ def opened(pool: Sessions, name: str, path: Path) -> Any:
 def test_the_way_that_is_faster_here_is_taken(tiny_repository: Repository) -> None:
     for wide_ms, expected in ((2.0, True), (6.0, False)):
         pool = Sessions(2, CPU)
-        idle = IdleCores(pool, "tiny", onnx_path(tiny_repository[0] / "tiny"), nothing)
+        idle = IdleCores(pool, ("tiny", ""), onnx_path(tiny_repository[0] / "tiny"), nothing)
         opened(pool, "tiny", onnx_path(tiny_repository[0] / "tiny"))
         for _ in range(20):
             idle.took(wide_ms if idle.session() is not None else 5.0, wide=idle.session() is not None)
@@ -52,7 +52,7 @@ def test_the_way_that_is_faster_here_is_taken(tiny_repository: Repository) -> No
 
 
 def test_what_was_saved_is_told(tiny_repository: Repository) -> None:
-    idle = IdleCores(Sessions(2, CPU), "tiny", onnx_path(tiny_repository[0] / "tiny"), nothing)
+    idle = IdleCores(Sessions(2, CPU), ("tiny", ""), onnx_path(tiny_repository[0] / "tiny"), nothing)
     assert idle.took(5.0, wide=False) == 0.0
     assert idle.took(2.0, wide=True) == 3.0
 
@@ -63,7 +63,7 @@ def test_only_so_many_sessions_are_kept(tiny_repository: Repository) -> None:
     for number in range(MOST_SESSIONS + 2):
         opened(pool, f"model {number}", path)
     assert len(pool._open) == MOST_SESSIONS
-    assert "model 0" not in pool._open
+    assert ("model 0", "") not in pool._open
 
 
 async def test_lone_pictures_get_the_same_answer_and_the_session_goes_with_its_model(
@@ -75,7 +75,8 @@ async def test_lone_pictures_get_the_same_answer_and_the_session_goes_with_its_m
     pool = engine._wide_sessions
     assert pool is not None
     alone = [await engine.infer(Job("slow", pictures(1), ("probabilities",))) for _ in range(5)]
-    opened(pool, "slow", onnx_path(tmp_path / "slow"))
+    sha256 = next(card for card in tiny_repository[1] if card.name == "slow").onnx_sha256
+    opened(pool, "slow", onnx_path(tmp_path / "slow"), sha256)
     alone += [await engine.infer(Job("slow", pictures(1), ("probabilities",))) for _ in range(3)]
     for outputs in alone[1:]:
         assert np.abs(said(outputs) - said(alone[0])).max() < 1e-4
@@ -83,3 +84,11 @@ async def test_lone_pictures_get_the_same_answer_and_the_session_goes_with_its_m
     await engine.cards()
     assert not pool._open
     await engine.close()
+
+
+def test_a_model_exported_anew_never_gets_the_session_of_what_it_was(tiny_repository: Repository) -> None:
+    pool = Sessions(2, CPU)
+    before = opened(pool, "model", onnx_path(tiny_repository[0] / "tiny"), "old")
+    assert opened(pool, "model", onnx_path(tiny_repository[0] / "slow"), "new") is not before
+    pool.drop("model")
+    assert not pool._open
