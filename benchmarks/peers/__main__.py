@@ -64,7 +64,7 @@ def measure(repository: Path, scratch: Path, *, quick: bool, began_s: float) -> 
         bench = Bench(servers, pictures, repository, until_s)
         limit_per_s = bench.limit_per_s(plan.seconds)
         cells = []
-        total = plan.rounds * (len(plan.clients) * (len(servers) + 1) + len(plan.shares) * len(servers))
+        total = plan.cells(len(servers))
         for cell in bench.rows(plan, limit_per_s):
             cells.append(cell)
             _tell(f"{len(cells)}/{total} {cell['level']:>10} {cell['contestant']:16} {cell['per_s']:7.1f}/s", cell)

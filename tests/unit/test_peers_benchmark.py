@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import processes, report, summary
-from benchmarks.peers.cells import LIMIT
+from benchmarks.peers.cells import LIMIT, REPEATS, Bench
 from benchmarks.peers.contestants import CONTESTANTS, PEERS_FIELD
 from benchmarks.peers.load import message
 from tests.gateway_server import ROOT
@@ -188,3 +188,19 @@ def test_tables_name_everybody_and_every_claim() -> None:
     assert "| vision-gateway | 71 (0.95) | 71 (0.95) |" in text
     assert "10.0 / 15.0 / 10.0" in text
     assert "In 2 of" in text
+
+
+def test_what_is_disturbed_is_repeated_only_while_the_rest_of_the_plan_still_fits() -> None:
+    def attempts(until_s: float) -> int:
+        bench = Bench([], Path(), Path(), until_s)
+        bench._left = 10
+        return int(bench._repeated(lambda: {"others": 0.5})["attempts"])
+
+    assert attempts(time.monotonic() + 1000) == 1 + REPEATS
+    assert attempts(time.monotonic() - 1) == 1
+
+
+def test_of_several_attempts_the_least_disturbed_counts() -> None:
+    bench = Bench([], Path(), Path(), time.monotonic() + 1000)
+    measured = iter([{"others": 0.5, "per_s": 1}, {"others": 0.1, "per_s": 2}, {"others": 0.3, "per_s": 3}])
+    assert bench._repeated(lambda: next(measured)) == {"others": 0.1, "per_s": 2, "attempts": 3}
