@@ -66,7 +66,9 @@ def short_ways(routes: Iterable[BaseRoute]) -> dict[str, Short]:
     """Address → its short way, for POST routes that take request, gateway and a query model and give a Response."""
     found = {}
     for route in routes:
-        if isinstance(route, APIRoute) and route.methods == {"POST"} and "{" not in route.path:
+        plain = isinstance(route, APIRoute) and route.methods == {"POST"} and "{" not in route.path
+        # A dependency of the route or its router, such as a check of keys, must not be passed by.
+        if isinstance(route, APIRoute) and plain and not route.dependencies:
             way = _short(route.endpoint)
             if way is not None:
                 found[route.path] = way

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from service import routes, routes_locate
 from service.straight import Straight, short_ways
@@ -31,6 +31,15 @@ QUERIES: list[dict[str, Any]] = [
 def test_all_four_inference_routes_go_the_short_way() -> None:
     ways = short_ways([*routes.router.routes, *routes_locate.router.routes])
     assert ways.keys() == {"/v1/classify", "/v1/embed", "/v1/detect", "/v1/segment"}
+
+
+def test_a_route_with_a_dependency_of_its_own_goes_the_long_way() -> None:
+    guarded = APIRouter(dependencies=[Depends(lambda: None)])
+    guarded.post("/v1/classify", response_model=None)(routes.classify)
+    open_to_all = APIRouter()
+    open_to_all.post("/v1/classify", response_model=None)(routes.classify)
+    assert not short_ways(guarded.routes)
+    assert short_ways(open_to_all.routes)
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=str)
