@@ -109,6 +109,7 @@ def _common(served: Served, picture: Inferred, ask: Ask, identity: str, read_ms:
         "image": image_size(picture),
         "routing": routing(served, ask),
         "timing_ms": timing_ms(picture, ask, read_ms),
+        "cached": picture.cached,
         "warnings": warnings(served.card),
     }
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service import problems, routes, routes_activity, routes_console, routes_locate, routes_v2
+from service.cache import Cache
 from service.decision import Chooser
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
@@ -24,6 +25,7 @@ from service.pipeline import Pipeline
 from service.probes import Probes
 from service.request_id import Arrival
 from service.settings import Settings
+from service.straight import Straight
 from service.tensor_path import TensorPath
 from service.trace_requests import trace_requests
 from service.workers import Workers
@@ -62,18 +64,19 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.include_router(routes_console.router)
     app.include_router(routes_v2.router)
     problems.install(app)
+    app.add_middleware(Straight, routes=[*routes.router.routes, *routes_locate.router.routes])  # the innermost
     app.add_middleware(Arrival)
     end_tracing = trace_requests(app, settings.trace_endpoint)
     return app
 
 
 def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predictor) -> Gateway:
-    metrics = Metrics()
+    metrics, cache = Metrics(), Cache(settings.cache_bytes)
     fleet = Fleet(engine, metrics, settings.poll_interval_s)
     limits = SizeLimits(settings.max_pixels, settings.max_side_px)
     pipeline = Pipeline(
         chooser=Chooser(engine, fleet, predictor, metrics),
-        execution=Execution(engine, workers, predictor, metrics),
+        execution=Execution(engine, workers, predictor, metrics, cache),
         fleet=fleet,
         predictor=predictor,
         metrics=metrics,
@@ -83,6 +86,7 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
         cascade_confidence=settings.cascade_confidence,
     )
     metrics.queue_depth.set_function(lambda: workers.waiting)
+    metrics.cache_bytes.set_function(lambda: cache.size_bytes)
     tensors = TensorPath(
         engine, pipeline, workers, max_bytes=settings.max_tensor_bytes, max_budget_ms=settings.max_budget_ms
     )
@@ -97,4 +101,4 @@ def _engine(settings: Settings, workers: Workers, predictor: Predictor) -> Engin
         from service.engines.triton import TritonEngine
 
         return TritonEngine(settings.triton_url, expected_s)
-    return EmbeddedEngine(settings.repository, workers, expected_s)
+    return EmbeddedEngine(settings.repository, workers, expected_s, idle_cores=settings.idle_cores)

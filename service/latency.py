@@ -31,6 +31,7 @@ from service.manifest import ModelCard, Profile, ResizeRule
 
 QUANTILE = 0.95
 _FIRST_MARGIN = 1.3
+_LAST = 1000
 
 # First guesses of the right order, not measurements; what is observed corrects them.
 _DECODE_FLOOR_MS = 0.4
@@ -179,7 +180,8 @@ class Predictor:
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
         self._headroom = Headroom()
         self._last_run_s: dict[str, float] = {}
-        self._held: deque[bool] = deque(maxlen=1000)
+        self._held: deque[bool] = deque(maxlen=_LAST)
+        self._held_count = 0
 
     def decode_ms(self, header: ImageHeader, rule: ResizeRule) -> float:
         """Time to decode and resize the picture for a model with that rule, on one core."""
@@ -273,7 +275,10 @@ class Predictor:
         late  no answer came within the budget; took_ms is then the least it would have taken
         """
         self._headroom.observe(p95_ms=p95_ms, budget_ms=budget_ms, late=late)
+        if len(self._held) == _LAST:
+            self._held_count -= self._held[0]
         self._held.append(took_ms <= p95_ms)
+        self._held_count += took_ms <= p95_ms
         # Judged by the margin that was promised with, not by today's: others may have moved it since.
         self._margin.move(above=took_ms > p95_ms)
         self._typical.observe(max(1e-3, took_ms - spent_ms) / max(1e-3, expected_ms))
@@ -284,7 +289,7 @@ class Predictor:
 
     def coverage(self) -> float | None:
         """Share of the last 1,000 requests that took no longer than predicted; None before the first."""
-        return sum(self._held) / len(self._held) if self._held else None
+        return self._held_count / len(self._held) if self._held else None
 
 
 def _accuracy(card: ModelCard) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TypeVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -16,6 +19,16 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 
 Labelled = tuple[str, ...]
+Series = TypeVar("Series", Counter, Histogram)
+
+
+def _remembered(metric: Series) -> Series:
+    """The metric, whose series are found by their labels once: finding them takes longer than counting.
+
+    Not for metrics that are cleared: a series found before would be counted in no more.
+    """
+    metric.labels = cache(metric.labels)  # type: ignore[method-assign]
+    return metric
 
 
 class Metrics:
@@ -32,11 +45,13 @@ class Metrics:
 
     def _requests(self) -> None:
         registry = self.registry
-        self.requests = Counter(
-            "vision_requests",
-            "Requests answered, by how they ended.",
-            ("task", "tier", "outcome"),
-            registry=registry,
+        self.requests = _remembered(
+            Counter(
+                "vision_requests",
+                "Requests answered, by how they ended.",
+                ("task", "tier", "outcome"),
+                registry=registry,
+            )
         )
         self.problems = Counter(
             "vision_problems",
@@ -44,42 +59,64 @@ class Metrics:
             ("status", "code"),
             registry=registry,
         )
-        self.request_duration = Histogram(
-            "vision_request_duration_seconds",
-            "From the request's headers to its answer.",
-            ("task", "tier"),
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
+        self.request_duration = _remembered(
+            Histogram(
+                "vision_request_duration_seconds",
+                "From the request's headers to its answer.",
+                ("task", "tier"),
+                buckets=DURATION_BUCKETS_S,
+                registry=registry,
+            )
         )
-        self.stage_duration = Histogram(
-            "vision_stage_duration_seconds",
-            "One step of a request: read, decode, queue, infer, post.",
-            ("stage",),
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
+        self.stage_duration = _remembered(
+            Histogram(
+                "vision_stage_duration_seconds",
+                "One step of a request: read, decode, queue, infer, post.",
+                ("stage",),
+                buckets=DURATION_BUCKETS_S,
+                registry=registry,
+            )
         )
         self.in_flight = Gauge("vision_in_flight_requests", "Requests admitted and not answered.", registry=registry)
         self.queue_depth = Gauge(
             "vision_queue_depth", "Pieces of work that no worker has taken yet.", registry=registry
         )
 
+        self.cache_lookups = Counter(
+            "vision_cache_lookups",
+            "Pictures looked up in the cache, by what came of it.",
+            ("result",),
+            registry=registry,
+        )
+        self.cache_bytes = Gauge("vision_cache_bytes", "Memory that the cache holds.", registry=registry)
+
     def _models(self) -> None:
         registry = self.registry
-        self.images = Counter(
-            "vision_images",
-            "Pictures answered; its rate is the model's throughput.",
-            ("task", "model", "precision", "backend"),
-            registry=registry,
+        self.images = _remembered(
+            Counter(
+                "vision_images",
+                "Pictures answered; its rate is the model's throughput.",
+                ("task", "model", "precision", "backend"),
+                registry=registry,
+            )
         )
-        self.infer_duration = Histogram(
-            "vision_model_infer_duration_seconds",
-            "One run of a model, of a whole batch.",
-            ("model",),
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
+        self.infer_duration = _remembered(
+            Histogram(
+                "vision_model_infer_duration_seconds",
+                "One run of a model, of a whole batch.",
+                ("model",),
+                buckets=DURATION_BUCKETS_S,
+                registry=registry,
+            )
         )
-        self.batch_size = Histogram(
-            "vision_batch_size", "Pictures in one run of a model.", ("model",), buckets=BATCH_BUCKETS, registry=registry
+        self.batch_size = _remembered(
+            Histogram(
+                "vision_batch_size",
+                "Pictures in one run of a model.",
+                ("model",),
+                buckets=BATCH_BUCKETS,
+                registry=registry,
+            )
         )
         self.model_info = Gauge(
             "vision_model_info",
@@ -93,11 +130,13 @@ class Metrics:
 
     def _routing(self) -> None:
         registry = self.registry
-        self.decisions = Counter(
-            "vision_routing_decisions",
-            "Choices made by the router, by why.",
-            ("tier", "model", "reason"),
-            registry=registry,
+        self.decisions = _remembered(
+            Counter(
+                "vision_routing_decisions",
+                "Choices made by the router, by why.",
+                ("tier", "model", "reason"),
+                registry=registry,
+            )
         )
         self.hedges = Counter(
             "vision_hedges", "Hedges fired, by whether their answer was the one used.", ("result",), registry=registry
@@ -109,12 +148,14 @@ class Metrics:
             buckets=(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.01),
             registry=registry,
         )
-        self.prediction_ratio = Histogram(
-            "vision_prediction_ratio",
-            "Observed / predicted (95th percentile) time of a request.",
-            ("model",),
-            buckets=RATIO_BUCKETS,
-            registry=registry,
+        self.prediction_ratio = _remembered(
+            Histogram(
+                "vision_prediction_ratio",
+                "Observed / predicted (95th percentile) time of a request.",
+                ("model",),
+                buckets=RATIO_BUCKETS,
+                registry=registry,
+            )
         )
         self.prediction_coverage = Gauge(
             "vision_prediction_coverage_ratio",
@@ -126,17 +167,19 @@ class Metrics:
             "Share of what remains of a budget that admission leaves free just now.",
             registry=registry,
         )
-        self.slo_requests = Counter(
-            "vision_slo_requests", "Requests that had a budget.", ("task", "tier"), registry=registry
+        self.slo_requests = _remembered(
+            Counter("vision_slo_requests", "Requests that had a budget.", ("task", "tier"), registry=registry)
         )
-        self.slo_met = Counter(
-            "vision_slo_met", "Requests answered within their budget.", ("task", "tier"), registry=registry
+        self.slo_met = _remembered(
+            Counter("vision_slo_met", "Requests answered within their budget.", ("task", "tier"), registry=registry)
         )
-        self.effective_accuracy = Counter(
-            "vision_effective_accuracy_sum",
-            "Sum of the accuracy of answers in time, in percent; over slo_requests it is the effective accuracy.",
-            ("task", "tier"),
-            registry=registry,
+        self.effective_accuracy = _remembered(
+            Counter(
+                "vision_effective_accuracy_sum",
+                "Sum of the accuracy of answers in time, in percent; over slo_requests it is the effective accuracy.",
+                ("task", "tier"),
+                registry=registry,
+            )
         )
 
     def exposition(self) -> bytes:

@@ -138,9 +138,11 @@ class Pipeline:
 
     def _learn(self, served: Served, ask: Ask) -> None:
         took_ms = ask.spent_ms()
-        if served.cascade is None:
+        if served.cascade is None and not any(picture.cached for picture in served.pictures):
             if served.card is served.decision.card:
-                self.observe(served.decision, ask, took_ms, late=took_ms > ask.budget_ms)
+                # What idle cores saved is no promise to those who come when there are none.
+                saved_ms = max(picture.saved_ms for picture in served.pictures)
+                self.observe(served.decision, ask, took_ms + saved_ms, late=took_ms > ask.budget_ms)
             else:
                 self.learn_miss(served.decision, ask)
         if took_ms > ask.budget_ms and not ask.keep_late:

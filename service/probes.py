@@ -68,4 +68,5 @@ class Probes:
         except VisionError as err:
             log.debug("probing %s: %s", card.name, err.detail)
             return
-        self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
+        busy_ms = outputs.infer_ms + outputs.saved_ms
+        self._predictor.observe_run(card, outputs.batch_rows, busy_ms, time.monotonic())

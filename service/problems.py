@@ -43,9 +43,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(VisionError)
     async def on_vision_error(request: Request, err: VisionError) -> Response:
-        if err.status >= 500 and err.retry_after_s is None:
-            log.warning("%s %s: %s", request_id(request.scope), err.code, err.detail)
-        return problem(request, err)
+        return answer_error(request, err)
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(request: Request, err: RequestValidationError) -> Response:
@@ -68,6 +66,13 @@ def install(app: FastAPI) -> None:
         # This one answer is made outside of the middleware that puts the id on all the others.
         response.headers["X-Request-Id"] = request_id(request.scope)
         return response
+
+
+def answer_error(request: Request, err: VisionError) -> Response:
+    """The error's problem document; what an operator should know of is logged."""
+    if err.status >= 500 and err.retry_after_s is None:
+        log.warning("%s %s: %s", request_id(request.scope), err.code, err.detail)
+    return problem(request, err)
 
 
 def problem(request: Request, err: VisionError) -> JSONResponse:

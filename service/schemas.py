@@ -185,6 +185,7 @@ class Answer(Wire):
     timing_ms: dict[str, float] = Field(
         description="read, decode, queue, infer, post, total; `queue` is all waiting for a processor."
     )
+    cached: bool = Field(False, description="The model had seen these very bytes: nothing was decoded or run.")
     warnings: list[str] = []
 
 

@@ -40,6 +40,12 @@ class Settings(BaseSettings):
     )
 
     workers: int = Field(0, ge=0, le=256, description="Threads that decode and infer; 0: one per core.")
+    idle_cores: bool = Field(
+        True, description="A picture that comes alone may have all cores; its model is then in memory twice."
+    )
+    cache_bytes: int = Field(
+        0, ge=0, description="Memory for what models said about pictures that may come again; 0: nothing is kept."
+    )
     cascade_confidence: float = Field(
         0.8, gt=0, le=1, description="strategy=cascade keeps the first model's answer from this probability on."
     )

@@ -55,12 +55,12 @@ def stage(name: str, **attributes: Value) -> Iterator[None]:
         yield
 
 
-def took(name: str, run_s: float, queue_s: float = 0.0, **attributes: Value) -> None:
-    """A stage that has ended just now, after so long; before it, it may have waited."""
+def took(name: str, run_s: float, queue_s: float = 0.0, *, ago_s: float = 0.0, **attributes: Value) -> None:
+    """A stage that has ended just now, or so long ago, after so long; before it, it may have waited."""
     listener = _listener.get()
     if listener is None:
         return
-    ended_s = time.monotonic()
+    ended_s = time.monotonic() - ago_s
     if queue_s > 0:
         listener.past("queue", ended_s - run_s - queue_s, ended_s - run_s, {"vision.for": name})
     listener.past(name, ended_s - run_s, ended_s, attributes)

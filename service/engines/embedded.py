@@ -6,8 +6,8 @@ import asyncio
 import ctypes
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.engines.protocol import Job, Load, Outputs
-from service.errors import DeadlineExceeded, EngineFailed, InvalidEntry, UnknownModel, VisionError
+from service.engines.idle_cores import IdleCores, Sessions
+from service.engines.protocol import Before, Item, Job, Load, Outputs, Result
+from service.errors import DeadlineExceeded, EngineFailed, InvalidEntry, UnknownModel
 from service.manifest import CONFIG_FILE, ModelCard, file_sha256, onnx_path, read_onnx_entry
-from service.workers import Lane, Workers
+from service.workers import Done, Lane, Next, Workers
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,17 @@ Arrays = dict[str, NDArray[np.generic]]
 Signature = tuple[tuple[int, int], tuple[int, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    arrays: Arrays
+    saved_ms: float = 0.0
+
+
 @dataclass(frozen=True)
 class _Loaded:
     card: ModelCard
     signature: Signature
-    lane: Lane[Job, Arrays]
+    lane: Lane[Job, _Ran]
 
 
 class EmbeddedEngine:
@@ -47,11 +54,16 @@ class EmbeddedEngine:
         repository: Path,
         workers: Workers,
         expected_s: Callable[[ModelCard, int], float] = lambda card, rows: 0.0,
+        *,
+        idle_cores: bool = False,
     ) -> None:
         self._repository = repository
         self._workers = workers
         self._expected_s = expected_s
         self._providers = _usable_providers()
+        on_cpu = self._providers == ("CPUExecutionProvider",)
+        wide = idle_cores and on_cpu and workers.count > 1
+        self._wide_sessions = Sessions(workers.count, list(self._providers)) if wide else None
         self._loaded: dict[str, _Loaded] = {}
         self._refused: dict[str, Signature] = {}
         self._scan = asyncio.Lock()
@@ -64,6 +76,7 @@ class EmbeddedEngine:
             found = await asyncio.to_thread(_signatures, self._repository)
             for name in self._loaded.keys() - found.keys():
                 del self._loaded[name]
+                self._drop_wide(name)
             for name, signature in found.items():
                 current = self._loaded.get(name)
                 if (current is None or current.signature != signature) and self._refused.get(name) != signature:
@@ -71,29 +84,52 @@ class EmbeddedEngine:
         return [loaded.card for loaded in self._loaded.values()]
 
     async def infer(self, job: Job) -> Outputs:
+        loaded = self._loaded_for(job, len(job.pixels))
+        work = self._workers.run(
+            loaded.lane,
+            job,
+            rows=len(job.pixels),
+            cost_s=self._expected_s(loaded.card, len(job.pixels)),
+            deadline_s=job.deadline_s,
+            keep_late=job.keep_late,
+        )
+        return _outputs(await self._in_time(work, job))
+
+    async def infer_after(self, before: Before[Item, Result], job: Job) -> tuple[Done[Result], Outputs]:
+        loaded = self._loaded_for(job, 1)
+
+        def then(result: Result) -> Next[Job]:
+            before.arrived()
+            whole = replace(job, pixels=before.pixels_of(result))
+            return Next(loaded.lane, whole, 1, self._expected_s(loaded.card, 1))
+
+        work = self._workers.run(
+            before.lane,
+            before.item,
+            cost_s=before.cost_s,
+            deadline_s=job.deadline_s,
+            keep_late=job.keep_late,
+            then=then,
+        )
+        done = await self._in_time(work, job)
+        if done.before is None:
+            raise AssertionError("a job that followed on nothing. This is a bug.")
+        return done.before, _outputs(done)
+
+    def _loaded_for(self, job: Job, rows: int) -> _Loaded:
         loaded = self._loaded.get(job.model)
         if loaded is None:
             raise UnknownModel(f"no model {job.model!r} is loaded", field="model")
-        if len(job.pixels) > max(1, loaded.card.max_batch_size):
-            raise ValueError(f"{len(job.pixels)} rows for {job.model}, which takes {loaded.card.max_batch_size}")
+        if rows > max(1, loaded.card.max_batch_size):
+            raise ValueError(f"{rows} rows for {job.model}, which takes {loaded.card.max_batch_size}")
+        return loaded
+
+    async def _in_time(self, work: Awaitable[Done[_Ran]], job: Job) -> Done[_Ran]:
         try:
             async with asyncio.timeout(job.remaining_s()):
-                done = await self._workers.run(
-                    loaded.lane,
-                    job,
-                    rows=len(job.pixels),
-                    cost_s=self._expected_s(loaded.card, len(job.pixels)),
-                    deadline_s=job.deadline_s,
-                    keep_late=job.keep_late,
-                )
+                return await work
         except TimeoutError:
             raise DeadlineExceeded(f"{job.model} did not finish in time") from None
-        except VisionError:
-            raise
-        except Exception as err:
-            log.exception("%s failed", job.model)
-            raise EngineFailed(f"{job.model} failed while running") from err
-        return Outputs(done.result, done.queue_s * 1e3, done.run_s * 1e3, done.batch_rows)
 
     def load(self, deadline_s: float) -> Load:
         backlog = self._workers.backlog(deadline_s)
@@ -119,8 +155,13 @@ class EmbeddedEngine:
             log.error("refused: %s", err.detail)
             return
         self._refused.pop(name, None)
+        self._drop_wide(name)
         self._loaded[name] = _Loaded(card, signature, self._lane(card, session))
         log.info("loaded %s in %.0f ms", name, (time.monotonic() - started_s) * 1e3)
+
+    def _drop_wide(self, name: str) -> None:
+        if self._wide_sessions is not None:
+            self._wide_sessions.drop(name)
 
     def _open_entry(self, entry: Path) -> tuple[ModelCard, ort.InferenceSession]:
         card = read_onnx_entry(entry)
@@ -139,9 +180,22 @@ class EmbeddedEngine:
             raise InvalidEntry(f"{entry.name}: ONNX Runtime refuses it: {err}") from err
         return card, session
 
-    def _lane(self, card: ModelCard, session: ort.InferenceSession) -> Lane[Job, Arrays]:
-        def run(jobs: list[Job]) -> list[Arrays]:
-            return _run_session(card, session, jobs)
+    def _lane(self, card: ModelCard, session: ort.InferenceSession) -> Lane[Job, _Ran]:
+        idle = None
+        if self._wide_sessions is not None:
+            path = onnx_path(self._repository / card.name)
+            graph = (card.name, card.onnx_sha256)
+            idle = IdleCores(self._wide_sessions, graph, path, lambda wide: _check_and_warm(card, wide))
+
+        def run(jobs: list[Job]) -> list[_Ran]:
+            try:
+                if idle is not None and len(jobs) == 1 and self._workers.alone:
+                    return [_run_alone(card, session, idle, jobs[0])]
+                return [_Ran(arrays) for arrays in _run_session(card, session, jobs)]
+            except Exception as err:
+                if len(jobs) == 1:  # of several each is tried again by itself
+                    log.exception("%s failed", card.name)
+                raise EngineFailed(f"{card.name} failed while running") from err
 
         def expected_s(rows: int) -> float:
             return self._expected_s(card, rows)
@@ -173,6 +227,18 @@ def _check_and_warm(card: ModelCard, session: ort.InferenceSession) -> None:
     if missing:
         raise ValueError(f"the graph has no output {', '.join(sorted(missing))}")
     session.run(None, {card.input_name: grey})
+
+
+def _run_alone(card: ModelCard, session: Any, idle: IdleCores, job: Job) -> _Ran:
+    wide = idle.session()
+    started_s = time.monotonic()
+    (arrays,) = _run_session(card, wide or session, [job])
+    return _Ran(arrays, idle.took((time.monotonic() - started_s) * 1e3, wide=wide is not None))
+
+
+def _outputs(done: Done[_Ran]) -> Outputs:
+    ran = done.result
+    return Outputs(ran.arrays, done.queue_s * 1e3, done.run_s * 1e3, done.batch_rows, saved_ms=ran.saved_ms)
 
 
 def _run_session(card: ModelCard, session: Any, jobs: list[Job]) -> list[Arrays]:

@@ -6,13 +6,16 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.manifest import ModelCard
+from service.workers import Done, Lane
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Pixels = NDArray[np.uint8]
 
 
@@ -54,6 +57,7 @@ class Outputs:
     infer_ms: float
     batch_rows: int
     run_alone: bool = True
+    saved_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,28 @@ class Load:
     wait_s: float
     room_s: float = math.inf
     wait_s_by_model: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Before(Generic[Item, Result]):
+    """What has to happen on a worker before a job can run: decoding its picture.
+
+    pixels_of  its result → the job's pixels      arrived  called on the worker as soon as the job itself is queued
+    """
+
+    lane: Lane[Item, Result]
+    item: Item
+    cost_s: float
+    pixels_of: Callable[[Result], Pixels]
+    arrived: Callable[[], None]
+
+
+@runtime_checkable
+class SharesWorkers(Protocol):
+    """An engine whose jobs run on the gateway's own workers, where decoding and inference can follow at once."""
+
+    async def infer_after(self, before: Before[Item, Result], job: Job) -> tuple[Done[Result], Outputs]:
+        """How decoding went, and what the model said; `job` comes without pixels. Raises what `infer` raises."""
 
 
 class Engine(Protocol):

@@ -310,10 +310,13 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "op
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, "[] ['Arrival']"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}, "[] ['Arrival']"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "['TraceRequests', 'Arrival']"),
-        ({"VISION_TRACE_ENDPOINT": "http://127.0.0.1:1"}, "['TraceRequests', 'Arrival']"),
+        ({}, "[] ['Arrival', 'Straight']"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"},
+            "[] ['Arrival', 'Straight']",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "['TraceRequests', 'Arrival', 'Straight']"),
+        ({"VISION_TRACE_ENDPOINT": "http://127.0.0.1:1"}, "['TraceRequests', 'Arrival', 'Straight']"),
     ],
 )
 def test_without_an_endpoint_nothing_of_it_is_imported(environment: dict[str, str], expected: str) -> None:
