@@ -143,6 +143,8 @@ class EmbeddedEngine:
 
     async def close(self) -> None:
         await self._workers.close()
+        if self._wide_sessions is not None:
+            await asyncio.to_thread(self._wide_sessions.close)
         self._loaded.clear()
 
     async def _load(self, name: str, signature: Signature) -> None:

@@ -72,6 +72,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._open: OrderedDict[Graph, Any] = OrderedDict()
         self._opening = False
+        self._opener: threading.Thread | None = None
 
     def get(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> Any | None:
         """The graph's session; None until it has been opened, which the first call begins."""
@@ -83,8 +84,16 @@ class Sessions:
             if self._opening:
                 return None
             self._opening = True
-        threading.Thread(target=self._make, args=(graph, path, warm), name="idle-cores", daemon=True).start()
+            self._opener = threading.Thread(target=self._make, args=(graph, path, warm), name="idle-cores", daemon=True)
+            self._opener.start()
         return None
+
+    def close(self) -> None:
+        """Returns when nothing is being opened: a process that ends while ONNX Runtime starts threads is aborted."""
+        with self._lock:
+            opener = self._opener
+        if opener is not None:
+            opener.join()
 
     def drop(self, name: str) -> None:
         """Every graph that the model of that name has had."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,17 @@ def test_a_model_exported_anew_never_gets_the_session_of_what_it_was(tiny_reposi
     assert opened(pool, "model", onnx_path(tiny_repository[0] / "slow"), "new") is not before
     pool.drop("model")
     assert not pool._open
+
+
+def test_closing_waits_for_what_is_being_opened(tiny_repository: Repository) -> None:
+    """A process that ends while ONNX Runtime starts its threads is aborted, as `vision classify` once was."""
+    pool, opening = Sessions(2, CPU), threading.Event()
+
+    def slowly(_: object) -> None:
+        opening.set()
+        time.sleep(0.2)
+
+    assert pool.get(("tiny", ""), onnx_path(tiny_repository[0] / "tiny"), slowly) is None
+    assert opening.wait(30)
+    pool.close()
+    assert pool.get(("tiny", ""), onnx_path(tiny_repository[0] / "tiny"), nothing) is not None
