@@ -18,7 +18,7 @@ TRITON_ARGS = --repository $(REPOSITORY) --http-port $(word 1,$(TRITON_PORTS)) \
               --grpc-port $(word 2,$(TRITON_PORTS)) --metrics-port $(word 3,$(TRITON_PORTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format export triton triton-install peers-install bench clean
+.PHONY: help serve test check format export triton triton-install peers-install bench docs clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -54,8 +54,11 @@ bench: export triton-install peers-install ## This gateway beside others, same f
 	$(BIN)/python -m benchmarks.peers --repository $(REPOSITORY) $(BENCH)
 	$(BIN)/python -m tests.write_docs
 
+docs: .venv/.dev ## The documentation as a site in site/, offline: open site/index.html through any web server
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean: ## Remove what these commands made, except the exported models
-	rm -rf .venv .venv-triton .venv-peers .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf site .venv .venv-triton .venv-peers .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +21,10 @@ from export.network import count_params
 from export.sources import Choice, sources_of
 from export.upstream import upstream
 from service.manifest import read_entry
+from tests.doc_blocks import blocks_of
+from tests.gateway_server import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "adding-a-model.md").read_text(encoding="utf-8")
+PAGE = ROOT / "docs" / "adding-a-model.md"
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
     pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
@@ -31,8 +32,7 @@ pytestmark = [
 
 
 def blocks(language: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return [text for name, text in fenced if name == language]
+    return [block.text for block in blocks_of(PAGE) if block.language == language]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_the_page_s_command_imports_a_file(tmp_path: Path, monkeypatch: pytest.M
     model.graph.initializer.extend(numpy_helper.from_array(a.astype(np.float32), n) for n, a in tensors.items())
     onnx.save(model, "flowers.onnx")
     Path("flowers.txt").write_text("daisy\nrose\n")
-    (command,) = [line for block in blocks("") for line in block.splitlines() if "--import" in line]
+    (command,) = [line for block in blocks("sh") for line in block.splitlines() if "--import" in line]
     program, *words = shlex.split(command)
     assert program == "vision-export"
     result = CliRunner().invoke(import_command.app, words)
@@ -88,9 +88,8 @@ def test_the_page_s_command_imports_a_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_page_s_other_commands_exist() -> None:
-    (commands,) = [block for block in blocks("") if "tests.write_catalogue" in block]
-    root = Path(__file__).parents[2]
+    (commands,) = [block for block in blocks("sh") if "tests.write_catalogue" in block]
     assert commands.splitlines()[0] == "python -m tests.write_catalogue"
-    assert (root / "tests" / "write_catalogue.py").is_file()
-    assert (root / commands.splitlines()[1].split()[-1]).is_file()
+    assert (ROOT / "tests" / "write_catalogue.py").is_file()
+    assert (ROOT / commands.splitlines()[1].split()[-1]).is_file()
     assert commands.splitlines()[2].startswith("vision-export test_vit ")
