@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from starlette.responses import Response
 
 from service.ask import Ask, Strategy
 from service.bodies import BodyLimits, Picture, read_pictures
+from service.clients import Client, client_of
 from service.errors import InvalidParameter
 from service.gateway import Gateway
 from service.manifest import SegmentKind, Task
@@ -32,8 +34,11 @@ def ask_of(
 ) -> Ask:
     """The query in the pipeline's terms.
 
-    Raises InvalidParameter for a parameter given twice, for two budgets, or one that is too long.
+    Raises InvalidParameter for a parameter given twice, for two budgets, or one that is too long; Forbidden for what
+    the client's key may not ask for.
     """
+    client = client_of(request.scope)
+    client.require_task("embed" if "embedding" in outputs else task)
     _refuse_repeated(request)
     budget_ms = query.latency_budget_ms
     header = request.headers.get("x-latency-budget-ms")
@@ -48,7 +53,7 @@ def ask_of(
     if budget_ms is not None and budget_ms > settings.max_budget_ms:
         limit = f"{settings.max_budget_ms:g} ms"
         raise InvalidParameter(f"the budget is above {limit}", field="latency_budget_ms", limit=limit)
-    tier, allowed_ms = _tier(settings, query, budget_ms)
+    tier, allowed_ms = _tier(settings, query, budget_ms, client)
     return Ask(
         task=task,
         outputs=outputs,
@@ -61,6 +66,7 @@ def ask_of(
         keep_late=query.late == "return",
         priority=query.priority,
         strategy=strategy,
+        client=client.name,
     )
 
 
@@ -77,15 +83,25 @@ def kind_of(gateway: Gateway, model: str | None, kind: SegmentKind | None) -> Se
     return kind or named or "semantic"
 
 
-def _tier(settings: Settings, query: RouteQuery, budget_ms: float | None) -> tuple[Any, float]:
-    """The tier's label and its budget. A model named without a budget may take as long as any request may."""
+def _tier(settings: Settings, query: RouteQuery, budget_ms: float | None, client: Client) -> tuple[Any, float]:
+    """The tier's label and its budget. A model named without a budget may take as long as any request may.
+
+    What the client did not ask for stays below its ceiling; what it did ask for and may not have is refused.
+    """
     if budget_ms is not None:
+        client.require_budget(budget_ms, "latency_budget_ms")
         return "custom", budget_ms
     if query.tier is not None:
-        return query.tier, settings.tier_budget_ms(query.tier)
+        budget_ms = settings.tier_budget_ms(query.tier)
+        client.require_budget(budget_ms, "tier")
+        return query.tier, budget_ms
+    ceiling_ms = math.inf if client.max_budget_ms is None else client.max_budget_ms
     if query.model is not None:
-        return "none", settings.max_budget_ms
-    return "standard", settings.tier_budget_ms("standard")
+        return "none", min(settings.max_budget_ms, ceiling_ms)
+    standard_ms = settings.tier_budget_ms("standard")
+    if ceiling_ms < standard_ms:
+        return client.max_tier or "custom", ceiling_ms
+    return "standard", standard_ms
 
 
 def _positive_ms(text: str) -> float:

@@ -13,6 +13,7 @@ from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
 from service.decision import Chooser, Decision
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 from service.execution import Execution, Inferred
+from service.fair_share import Permits
 from service.fleet import Fleet
 from service.hedging import HedgeBudget, plan_hedge, with_hedge
 from service.image_header import ImageHeader, SizeLimits, read_header
@@ -49,14 +50,17 @@ class Pipeline:
     predictor: Predictor
     metrics: Metrics
     size_limits: SizeLimits
-    max_in_flight: int
+    permits: Permits
     hedges: HedgeBudget
     cascade_confidence: float
-    in_flight: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        return self.permits.in_flight
 
     async def serve(self, pictures: list[Picture], ask: Ask) -> Served:
         """The model's outputs for every picture, in order. Raises whatever keeps any of them from being answered."""
-        with self._permit():
+        with self._permit(ask.client):
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
             decision = self.chooser.decide(headers, ask)
             try:
@@ -159,15 +163,15 @@ class Pipeline:
         self.metrics.prediction_coverage.set(self.predictor.coverage() or 0.0)
 
     @contextmanager
-    def _permit(self) -> Iterator[None]:
-        if self.in_flight >= self.max_in_flight:
+    def _permit(self, client: str) -> Iterator[None]:
+        if not self.permits.take(client):
             raise Overloaded(
-                f"{self.in_flight} requests are in flight already", limit=f"{self.max_in_flight} requests in flight"
+                f"{self.in_flight} requests are in flight already, {self.permits.held(client)} of them yours",
+                limit=f"{self.permits.limit} requests in flight",
             )
-        self.in_flight += 1
         self.metrics.in_flight.set(self.in_flight)
         try:
             yield
         finally:
-            self.in_flight -= 1
+            self.permits.give(client)
             self.metrics.in_flight.set(self.in_flight)

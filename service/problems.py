@@ -13,11 +13,11 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import InvalidParameter, RequestError, VisionError
 from service.gateway import gateway_of_app
+from service.problem_document import PROBLEM_MEDIA_TYPE, problem_document
 from service.request_id import request_id
+from service.security_headers import SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
-
-TYPE_PREFIX = "urn:vision-gateway:problem:"
 
 
 class NotFound(RequestError):
@@ -61,35 +61,24 @@ def install(app: FastAPI) -> None:
     async def on_bug(request: Request, err: Exception) -> Response:
         log.error("%s failed. This is a bug.", request_id(request.scope), exc_info=err)
         response = problem(request, VisionError("something unexpected happened; the log has the request's id"))
-        # This one answer is made outside of the middleware that puts the id on all the others.
-        response.headers["X-Request-Id"] = request_id(request.scope)
+        # This one answer is made outside of the middleware that puts these on all the others.
+        response.headers.update({"X-Request-Id": request_id(request.scope), **SECURITY_HEADERS})
         return response
 
 
 def problem(request: Request, err: VisionError) -> JSONResponse:
     """The error's problem document, with Retry-After (whole seconds, rounded up) where waiting helps."""
-    body: dict[str, object] = {
-        "type": TYPE_PREFIX + err.code,
-        "title": err.title,
-        "status": err.status,
-        "detail": err.detail,
-        "instance": request_id(request.scope),
-    }
-    if err.field is not None:
-        body["field"] = err.field
-    if err.limit is not None:
-        body["limit"] = err.limit
     gateway_of_app(request).metrics.problems.labels(str(err.status), err.code).inc()
-    headers = {}
+    headers = dict(err.headers)
     if err.retry_after_s is not None:
-        body["retry_after_s"] = round(err.retry_after_s, 3)
         headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
-    return JSONResponse(body, err.status, headers, media_type="application/problem+json")
+    document = problem_document(err, request_id(request.scope))
+    return JSONResponse(document, err.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI document with every failure in the media type it really has; FastAPI knows but its own shapes."""
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, response in operation["responses"].items():

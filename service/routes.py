@@ -146,12 +146,6 @@ async def ready(gateway: Gate) -> Health:
     return Health(status="ready")
 
 
-@router.get("/metrics", operation_id="metrics", tags=["health"], response_class=Response)
-async def metrics(gateway: Gate) -> Response:
-    """Prometheus, as OpenMetrics text."""
-    return Response(gateway.metrics.exposition(), media_type=gateway.metrics.content_type)
-
-
 def _check_top_k(gateway: Gateway, ask: Ask, top_k: int) -> None:
     """Before the body is read; which model answers is not yet known, but all that may have the same classes."""
     variants = gateway.fleet.candidates(ask.model, "classify")

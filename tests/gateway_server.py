@@ -59,11 +59,13 @@ class GatewayServer:
 
     def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
         self._log = log
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as also_free:
+            self.port, self.admin_port = free.getsockname()[1], also_free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
-        self._environment = {**clean, **settings, "VISION_PORT": str(self.port)}
+        ports = {"VISION_PORT": str(self.port), "VISION_ADMIN_PORT": str(self.admin_port)}
+        self._environment = {**clean, **settings, **ports}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

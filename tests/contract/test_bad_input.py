@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.gateway import Gateway
 from tests.conftest import FakeGateway
 from tests.contract.problem import assert_problem
 from tests.pictures import encoded, photograph, png, stored
@@ -286,7 +287,8 @@ async def test_a_budget_of_1_ms_says_what_would_do(fake_gateway: FakeGateway) ->
 async def test_another_method_is_405_and_names_the_right_one(
     fake_gateway: FakeGateway, method: str, url: str, allowed: str
 ) -> None:
-    response = await fake_gateway.client.request(method, url)
+    client = fake_gateway.admin if url == "/metrics" else fake_gateway.client
+    response = await client.request(method, url)
     assert_problem(response, 405, "method-not-allowed")
     assert response.headers["Allow"] == allowed
 
@@ -510,7 +512,8 @@ async def test_too_much_over_a_socket_is_413_also_for_clients_that_read_last(
         assert (await client.post(CLASSIFY, content=GOOD, headers=JPEG)).status_code == 200
 
 
-async def test_a_client_that_vanishes_in_its_body_harms_nobody(real_gateway_url: str) -> None:
+async def test_a_client_that_vanishes_in_its_body_harms_nobody(real_gateway_served: tuple[str, Gateway]) -> None:
+    real_gateway_url, gateway = real_gateway_served
     host, port = real_gateway_url.removeprefix("http://").split(":")
     for _ in range(5):
         with socket.create_connection((host, int(port))) as connection:
@@ -521,7 +524,7 @@ async def test_a_client_that_vanishes_in_its_body_harms_nobody(real_gateway_url:
             )
     async with httpx.AsyncClient(base_url=real_gateway_url) as client:
         assert (await client.post(CLASSIFY, content=GOOD, headers=JPEG)).status_code == 200
-        lines = (await client.get("/metrics")).text.splitlines()
+        lines = gateway.metrics.exposition().decode().splitlines()
     assert "vision_in_flight_requests 0.0" in lines
 
 
