@@ -1,7 +1,7 @@
 """One line a request: what was asked of which route by whom, how it ended, how long it took.
 
 Nothing that a client wrote stands in it but names that we know: the route's own address, not the one that was asked
-for; the parameters' names, not their values; the key's name, not the key. Pictures and bodies are never looked at.
+for, `-` where no route was reached; the parameters' names, not their values; the key's name, not the key. Pictures and bodies are never looked at.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class AccessLog:
 
 def _where(scope: Scope) -> str:
     route = getattr(scope.get("route"), "path", None)
-    return f"{route or '(no such address)'}{_parameters(scope['query_string'])}"
+    return f"{route or '-'}{_parameters(scope['query_string'])}"
 
 
 def _parameters(query: bytes) -> str:

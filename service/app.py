@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from service import problems, routes, routes_locate
 from service.access_log import AccessLog
 from service.decision import Chooser
-from service.doors import Doors, require_closed_doors
+from service.doors import Doors, describe_keys, require_closed_doors
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
 from service.execution import Execution
@@ -67,6 +67,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.include_router(routes.router)
     app.include_router(routes_locate.router)
     problems.install(app)
+    if keys is not None:
+        describe_keys(app)
     # The first added is the innermost.
     app.add_middleware(Doors, settings=settings, keys=keys)
     app.add_middleware(SecurityHeaders)

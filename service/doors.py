@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from typing import Any
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.clients import ANONYMOUS, Client, client_with, remember_client
+from service.clients import client_with, remember_client
 from service.errors import RateLimited, Unauthorized, VisionError
 from service.keys import KeyRing
 from service.problems import problem
@@ -19,6 +21,11 @@ from service.settings import Settings
 # Load balancers have no key, and a page must be there before it can be given one. All else is closed, also what is not.
 _OPEN = frozenset({"/", "/console", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})
 _OPEN_BELOW = "/console/"
+
+_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 
 
 class OpenDoors(Exception):
@@ -45,6 +52,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def describe_keys(app: FastAPI) -> None:
+    """Says in the app's OpenAPI document how a key is sent."""
+    described = app.openapi
+
+    def with_keys() -> dict[str, Any]:
+        document = described()
+        document.setdefault("components", {})["securitySchemes"] = _SCHEMES
+        document["security"] = [{name: []} for name in _SCHEMES]
+        return document
+
+    app.openapi = with_keys  # type: ignore[method-assign]
+
+
 class Doors:
     """ASGI middleware. keys None: nobody has one, and nobody is asked for one."""
 
@@ -62,35 +82,36 @@ class Doors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not _is_open(scope["path"]):
             try:
-                remember_client(scope, self._let_in(scope))
+                self._let_in(scope)
             except VisionError as err:
                 await problem(Request(scope), err)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _let_in(self, scope: Scope) -> Client:
-        """Who it is. Raises Unauthorized or RateLimited."""
+    def _let_in(self, scope: Scope) -> None:
+        """Notes in the scope who it is. Raises Unauthorized or RateLimited."""
         if self._keys is None:
-            return self._anonymous(scope)  # nobody has a key here: what a client sends as one is not even looked at
+            self._keep_anonymous_rate(scope)
+            return  # nobody has a key here: what a client sends as one is not even looked at
         presented = _presented(Headers(scope=scope))
         if presented is None:
             if not self._anonymous_too:
                 raise Unauthorized(
                     "a key is needed: Authorization: Bearer KEY, or X-API-Key: KEY", field="Authorization"
                 )
-            return self._anonymous(scope)
+            self._keep_anonymous_rate(scope)
+            return
         key = self._keys.find(presented)
         if key is None:
             raise Unauthorized("nobody has this key", field="Authorization")
+        remember_client(scope, client_with(key, self._settings))
         if key.rate_per_s is not None:
             rate = Rate(key.rate_per_s, key.burst or max(1, round(key.rate_per_s)))
             _keep_rate(self._key_buckets, key.name, rate, "this key")
-        return client_with(key, self._settings)
 
-    def _anonymous(self, scope: Scope) -> Client:
+    def _keep_anonymous_rate(self, scope: Scope) -> None:
         if self._anonymous_rate is not None:
             _keep_rate(self._address_buckets, _address(scope), self._anonymous_rate, "your address")
-        return Client(ANONYMOUS)
 
 
 def _is_open(path: str) -> bool:

@@ -85,7 +85,7 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
                 if int(status) >= 400:
                     response["content"] = content
     for unused in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(unused, None)
+        document.get("components", {}).get("schemas", {}).pop(unused, None)
     return document
 
 
