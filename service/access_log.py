@@ -1,7 +1,8 @@
 """One line a request: what was asked of which route by whom, how it ended, how long it took.
 
 Nothing that a client wrote stands in it but names that we know: the route's own address, not the one that was asked
-for, `-` where no route was reached; the parameters' names, not their values; the key's name, not the key. Pictures and bodies are never looked at.
+for, `-` where no route was reached; the parameters' names, not their values; the key's name, not the key. Pictures and
+bodies are never looked at.
 """
 
 from __future__ import annotations

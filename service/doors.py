@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import time
 from typing import Any
 
@@ -17,6 +18,8 @@ from service.keys import KeyRing
 from service.problems import problem
 from service.rate_limit import Buckets, Rate
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # Load balancers have no key, and a page must be there before it can be given one. All else is closed, also what is not.
 _OPEN = frozenset({"/", "/console", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})
@@ -73,6 +76,8 @@ class Doors:
         self._settings = settings
         self._keys = keys
         self._anonymous_too = settings.allow_anonymous or keys is None
+        if keys is not None and settings.allow_anonymous:
+            log.warning("there are keys, but VISION_ALLOW_ANONYMOUS=true lets in whoever has none")
         self._anonymous_rate: Rate | None = None
         if settings.anonymous_rate_per_s > 0:
             self._anonymous_rate = Rate(settings.anonymous_rate_per_s, settings.anonymous_burst)

@@ -7,6 +7,7 @@ import contextlib
 import math
 import socket
 from collections.abc import Generator
+from pathlib import Path
 
 import uvicorn
 
@@ -16,6 +17,7 @@ from service.doors import require_closed_doors
 from service.drain import Drain, DrainingServer
 from service.gateway import Gateway
 from service.http_protocol import limited
+from service.keys import KeyRing
 from service.settings import Settings
 
 
@@ -78,8 +80,10 @@ def serve(settings: Settings) -> bool:
 
 
 def check(settings: Settings) -> None:
-    """Raises CannotServe for settings that contradict each other, and whatever `require_closed_doors` raises."""
+    """Raises CannotServe for settings that contradict each other, and what `create_app` raises for open doors."""
     require_closed_doors(settings)
+    if settings.api_keys_file:
+        KeyRing(Path(settings.api_keys_file))
     if settings.admin_port == settings.port:
         raise CannotServe(f"VISION_PORT and VISION_ADMIN_PORT are both {settings.port}: give each its own")
     if bool(settings.tls_cert) != bool(settings.tls_key):

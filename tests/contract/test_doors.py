@@ -134,7 +134,7 @@ async def test_the_openapi_document_says_how_a_key_is_sent(guarded: FakeGateway)
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "gateway.example", ""])
 def test_beyond_the_loopback_a_gateway_without_keys_does_not_start(host: str) -> None:
-    with pytest.raises(OpenDoors, match="VISION_API_KEYS_FILE.*VISION_ALLOW_ANONYMOUS=true"):
+    with pytest.raises(OpenDoors, match=r"VISION_API_KEYS_FILE.*VISION_ALLOW_ANONYMOUS=true"):
         create_app(Settings(host=host), FakeEngine([]))
 
 

@@ -1,4 +1,4 @@
-"""How often, and how many at once: token buckets and the fair share of permits, without a clock and without a network."""
+"""How often, and how many at once: token buckets and the fair share of permits, without clock or network."""
 
 from __future__ import annotations
 
