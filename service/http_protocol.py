@@ -57,7 +57,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_headers = True
         self._header_bytes = 0
         self._header_count = 0
-        self._message_ended = True
+        self._header_size = 0
+        self._broken = False
         self._timer: asyncio.TimerHandle | None = None
 
     def count(self, err: VisionError) -> None:
@@ -72,12 +73,14 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
         if self._in_headers:
             if self._timer is None:  # the first bytes of another request on the same connection
                 self._expect_headers()
             # What one read brings may hold the end of the headers and a body: only what came before is surely headers.
             if self._header_bytes > self.max_header_bytes:
-                self._refuse_headers()
+                self._refuse(self._too_large())
                 return
             self._header_bytes += len(data)
         self._unset_keepalive_if_required()
@@ -87,31 +90,27 @@ class LimitedProtocol(HttpToolsProtocol):
             pass  # nothing is offered to upgrade to: the request was answered as it is
         except httptools.HttpParserError as err:
             cause = err.__context__
-            self._refuse(
-                cause if isinstance(cause, VisionError) else InvalidRequest("this is not HTTP/1.1 as we read it")
-            )
+            not_http = InvalidRequest("this is not HTTP/1.1 as it is read here", field="request")
+            self._refuse(cause if isinstance(cause, VisionError) else not_http)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_headers = True
-        self._message_ended = False
         self._header_count = 0
+        self._header_size = 0
 
     def on_url(self, url: bytes) -> None:
+        self._count_header(len(url))
         super().on_url(url)
-        if len(self.url) > self.max_header_bytes:
-            raise self._too_large()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_count += 1
         if self._header_count > _MOST_HEADERS:
             raise HeadersTooLarge("too many headers", field="headers", limit=f"{_MOST_HEADERS} headers")
+        self._count_header(len(name) + len(value) + 4)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self.max_header_bytes:
-            raise self._too_large()
         if len(self.pipeline) >= _MOST_PIPELINED:
             limit = f"{_MOST_PIPELINED} requests"
             raise InvalidRequest("too many requests were sent ahead of their answers", field="headers", limit=limit)
@@ -121,7 +120,6 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._message_ended = True
         self._in_headers = True
         if self.cycle is not None and self.cycle.response_complete:
             self._stop_timer()
@@ -129,8 +127,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self._message_ended and self._timer is None:
+        if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
             self._timer = self.loop.call_later(self.linger_s, self._hang_up)
+
+    def _count_header(self, size: int) -> None:
+        self._header_size += size
+        if self._header_size > self.max_header_bytes:
+            raise self._too_large()
 
     def _expect_headers(self) -> None:
         self._header_bytes = 0
@@ -152,21 +155,23 @@ class LimitedProtocol(HttpToolsProtocol):
         limit = f"{self.max_header_bytes} bytes"
         return HeadersTooLarge(f"address and headers exceed {limit}", field="headers", limit=limit)
 
-    def _refuse_headers(self) -> None:
-        self._refuse(self._too_large())
-
     def _hang_up(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
 
     def _refuse(self, err: VisionError) -> None:
-        """Answers in place of the app, which never saw the request, and ends the connection."""
+        """Answers in place of the app, and ends the connection: what follows cannot be read either."""
         self._stop_timer()
+        self._broken = True
         if self.transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            # An earlier request on this connection is not answered yet: another answer now would be taken for its own.
-            self.transport.close()
+        pending = self.cycle is not None and not self.cycle.response_complete
+        if pending and not self.cycle.more_body:
+            # The request before this one was whole and has its own answer coming; the connection ends with it.
+            self.cycle.keep_alive = False
+            return
+        if pending and (self.cycle.response_started or self.pipeline):
+            self.transport.close()  # an answer now would be taken for that of another request
             return
         self.count(err)
         identity = uuid.uuid4().hex
