@@ -27,6 +27,7 @@ from service.manifest import ModelCard
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.probes import Probes
+from service.query_limit import QueryLimit
 from service.request_id import Arrival
 from service.security_headers import SecurityHeaders
 from service.settings import Settings
@@ -70,6 +71,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     if keys is not None:
         describe_keys(app)
     # The first added is the innermost.
+    app.add_middleware(QueryLimit)
     app.add_middleware(Doors, settings=settings, keys=keys)
     app.add_middleware(SecurityHeaders)
     if settings.access_log:

@@ -8,6 +8,15 @@ TYPE_PREFIX = "urn:vision-gateway:problem:"
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
+# How much of a client's own words an error repeats.
+_ECHO_CHARACTERS = 80
+
+
+def echo(text: str) -> str:
+    """A client's own words as an error may repeat them: the beginning, if there are many."""
+    return text if len(text) <= _ECHO_CHARACTERS else text[:_ECHO_CHARACTERS] + "…"
+
+
 def problem_document(err: VisionError, identity: str) -> dict[str, object]:
     """type, title, status, detail, instance (the request's id); field, limit and retry_after_s where there are any."""
     body: dict[str, object] = {

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import InvalidParameter, RequestError, VisionError
 from service.gateway import gateway_of_app
-from service.problem_document import PROBLEM_MEDIA_TYPE, problem_document
+from service.problem_document import PROBLEM_MEDIA_TYPE, echo, problem_document
 from service.request_id import request_id
 from service.security_headers import SECURITY_HEADERS
 
@@ -50,11 +50,15 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, err: HTTPException) -> Response:
         if err.status_code == 405:
-            response = problem(request, MethodNotAllowed(f"{request.method} is not offered at {request.url.path}"))
+            response = problem(
+                request, MethodNotAllowed(f"{echo(request.method)} is not offered at {echo(request.url.path)}")
+            )
             response.headers.update(err.headers or {})
             return response
         if err.status_code == 404:
-            return problem(request, NotFound(f"there is nothing at {request.url.path}; /docs lists what there is"))
+            return problem(
+                request, NotFound(f"there is nothing at {echo(request.url.path)}; /docs lists what there is")
+            )
         return problem(request, RequestError(str(err.detail)))
 
     @app.exception_handler(Exception)
@@ -91,9 +95,10 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
 
 def _first_parameter(err: RequestValidationError) -> InvalidParameter:
     first = err.errors()[0]
-    field = str(first["loc"][-1]) if first["loc"] else "query"
+    field = echo(str(first["loc"][-1]) if first["loc"] else "") or "query"
     context = first.get("ctx", {})
-    bounds = [f"{name} {context[name]}" for name in ("gt", "ge", "lt", "le", "expected") if name in context]
+    names = ("gt", "ge", "lt", "le", "min_length", "max_length", "expected")
+    bounds = [f"{name} {context[name]}" for name in names if name in context]
     if first["type"] == "extra_forbidden":
         return InvalidParameter(f"there is no parameter {field!r}; /docs lists them", field=field)
     return InvalidParameter(f"{field}: {first['msg']}", field=field, limit=", ".join(bounds) or None)

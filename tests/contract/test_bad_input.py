@@ -536,3 +536,54 @@ async def test_a_parameter_given_twice_is_refused_and_named(fake_gateway: FakeGa
     assert answer.status_code == 422
     assert answer.json()["field"] == query.split("=")[0]
     assert answer.json()["limit"] == "once"
+
+
+@pytest.mark.parametrize("form", ["{}=1", "top_k=1", "p{}", ""])
+async def test_ten_thousand_parameters_are_refused_before_they_are_taken_apart(
+    fake_gateway: FakeGateway, form: str
+) -> None:
+    query = "&".join(form.format(i) for i in range(10_000))
+    response = await fake_gateway.client.post(f"/v1/classify?{query}", content=GOOD, headers=JPEG)
+    assert_problem(response, 422, "invalid-parameter", field="query", limit="64 parameters")
+
+
+async def test_a_parameter_that_nobody_knows_is_named_but_not_at_length(fake_gateway: FakeGateway) -> None:
+    response = await fake_gateway.client.post(f"/v1/classify?{'n' * 9000}=1", content=GOOD, headers=JPEG)
+    assert_problem(response, 422, "invalid-parameter", field="n" * 80 + "…")
+
+
+async def test_a_parameter_without_a_name_is_the_query_s_fault(fake_gateway: FakeGateway) -> None:
+    response = await fake_gateway.client.post("/v1/classify?==", content=GOOD, headers=JPEG)
+    assert_problem(response, 422, "invalid-parameter", field="query")
+
+
+async def test_an_endless_address_or_method_is_not_repeated(fake_gateway: FakeGateway) -> None:
+    assert_problem(await fake_gateway.client.get("/" + "a" * 9000), 404, "not-found")
+    assert_problem(await fake_gateway.client.request("A" * 9000, "/v1/models"), 405, "method-not-allowed")
+
+
+async def test_a_model_s_name_that_is_too_long_says_how_long_it_may_be(fake_gateway: FakeGateway) -> None:
+    response = await fake_gateway.client.get("/v1/models/" + "a" * 201)
+    assert_problem(response, 422, "invalid-parameter", field="name", limit="max_length 200")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b'{"images":[' + b"1," * 2_000_000 + b"1]}", 413, "images"),
+        (b'{"images":[' + b'"",' * 2_000_000 + b'""]}', 413, "images"),
+        (b"{" + b",".join(b'"%d":1' % i for i in range(500_000)) + b"}", 400, "0"),
+        (b'{"images":[1,2,3]}', 400, "images[0]"),
+        (b'{"image":{"a":1}}', 400, "image"),
+    ],
+    ids=["numbers", "strings", "keys", "three numbers", "an object"],
+)
+async def test_a_body_full_of_causes_for_complaint_is_refused_at_the_first(
+    fake_gateway: FakeGateway, body: bytes, status: int, field: str
+) -> None:
+    """Five million numbers where pictures belong once kept the event loop busy for three quarters of a minute."""
+    started_s = time.monotonic()
+    response = await fake_gateway.client.post(CLASSIFY, content=body, headers=JSON)
+    assert time.monotonic() - started_s < 10
+    limit = "16 pictures" if status == 413 else None
+    assert_problem(response, status, "too-large" if status == 413 else "invalid-body", field=field, limit=limit)
