@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.errors import InvalidBody, TooLarge, UnsupportedMedia
 from service.problem_document import echo
+
+# The parser warns of every damaged body: a log that clients write.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 
@@ -147,8 +151,8 @@ async def _from_multipart(request: Request, body: bytes, max_images: int) -> lis
 
 
 def _from_json(body: bytes, max_images: int) -> list[bytes]:
-    # Not `model_validate_json`: it lists every complaint before it tells the first, and a body of ten megabytes can give
-    # cause for five million.
+    # Not `model_validate_json`: it lists every complaint before it tells the first, and a body of ten megabytes can
+    # give cause for five million.
     try:
         parsed = from_json(body)
     except ValueError as err:

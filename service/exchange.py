@@ -17,7 +17,7 @@ from service.errors import InvalidParameter
 from service.gateway import Gateway
 from service.manifest import SegmentKind, Task
 from service.pipeline import Served
-from service.request_id import received_s
+from service.request_id import ClientGone, received_s
 from service.schemas import RouteQuery, Wire
 from service.settings import Settings
 
@@ -128,13 +128,16 @@ async def read_body(request: Request, gateway: Gateway, ask: Ask) -> tuple[list[
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; if the client hangs up first, the work is cancelled before it costs anything more."""
+    """The work's result; if the client hangs up first, the work is cancelled before it costs anything more.
+
+    Raises ClientGone then.
+    """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(request))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            task.cancel()
+            raise ClientGone
         return await task
     finally:
         gone.cancel()

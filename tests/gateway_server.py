@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -94,6 +95,12 @@ class GatewayServer:
         """Returns when the process has ended. Raises TimeoutExpired."""
         assert self._process is not None
         self._process.wait(timeout_s)
+
+    def resident_mb(self) -> float:
+        """Resident memory of the process now (Linux)."""
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * resource.getpagesize() / 1e6
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")[-4000:]

@@ -267,3 +267,21 @@ def test_hundreds_of_connections_that_say_nothing_keep_nobody_out(port: int) -> 
     finally:
         for connection in idle:
             connection.close()
+
+
+def test_a_client_that_hangs_up_while_its_model_runs_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """Cancelled is not failed: one line of sixty for each client that leaves is a log that clients write."""
+    with served(SETTINGS) as (port, app):
+        app.state.gateway.engine.delay_s = 5.0
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE)
+                give_up_s = time.monotonic() + 10
+                while not app.state.gateway.pipeline.in_flight and time.monotonic() < give_up_s:
+                    time.sleep(0.01)
+        app.state.gateway.engine.delay_s = 0.0
+        assert ask(port) == 200
+        counted = app.state.gateway.metrics.requests.labels("classify", "batch", "cancelled")._value.get()
+        assert app.state.gateway.pipeline.in_flight == 0
+    assert counted == 3
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -25,9 +25,8 @@ def _place(data: bytes, rng: random.Random) -> int:
 
 def _flip(data: bytes, rng: random.Random, _: Sequence[bytes]) -> bytes:
     out = bytearray(data)
-    for _ in range(rng.randint(1, 8)):
-        if out:
-            out[_place(data, rng)] ^= 1 << rng.randrange(8)
+    for at in [_place(data, rng) for _bit in range(rng.randint(1, 8) if data else 0)]:
+        out[at] ^= 1 << rng.randrange(8)
     return bytes(out)
 
 
