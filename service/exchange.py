@@ -137,6 +137,8 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # till all that it held is given back
             raise ClientGone
         return await task
     finally:

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -269,6 +269,12 @@ def test_hundreds_of_connections_that_say_nothing_keep_nobody_out(port: int) -> 
             connection.close()
 
 
+def _wait_until(true: Callable[[], bool]) -> None:
+    give_up_s = time.monotonic() + 10
+    while not true() and time.monotonic() < give_up_s:
+        time.sleep(0.01)
+
+
 def test_a_client_that_hangs_up_while_its_model_runs_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
     """Cancelled is not failed: one line of sixty for each client that leaves is a log that clients write."""
     with served(SETTINGS) as (port, app):
@@ -276,9 +282,8 @@ def test_a_client_that_hangs_up_while_its_model_runs_leaves_no_traceback(caplog:
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE)
-                give_up_s = time.monotonic() + 10
-                while not app.state.gateway.pipeline.in_flight and time.monotonic() < give_up_s:
-                    time.sleep(0.01)
+                _wait_until(lambda: app.state.gateway.pipeline.in_flight == 1)
+            _wait_until(lambda: app.state.gateway.pipeline.in_flight == 0)
         app.state.gateway.engine.delay_s = 0.0
         assert ask(port) == 200
         counted = app.state.gateway.metrics.requests.labels("classify", "batch", "cancelled")._value.get()

@@ -29,11 +29,11 @@ _TOGETHER = 4
 _PACKAGES = ("pillow", "starlette", "uvicorn", "httptools", "python-multipart")
 _HEADING = """# Bad input, tried
 
-Written by `make fuzz`: pictures and requests, harmed by a seeded generator, each answer judged. No crash, no 5xx but 503
-and 504; every refusal a problem of a declared type that names its field, and its limit where the status is 408, 413 or
-431; nothing in the log, nothing left in flight, no answer after 20 s; and in the end a good picture is answered to the
-last digit as before. *hung up*: clients that went away, or said nothing that could be answered. Times are of a machine
-that did four at once, and other things.
+Written by `make fuzz`: pictures and requests, harmed by a seeded generator, each answer judged. No crash, no 5xx but
+503 and 504; every refusal a problem of a declared type that names its field, and its limit where the status is 408, 413
+or 431; nothing in the log, nothing left in flight, no answer after 20 s; and in the end a good picture is answered to
+the last digit as before. *hung up*: clients that went away, or said nothing that could be answered. Times are of a
+machine that did four at once, and other things.
 """
 # By then every path has run, and caches, pools and the allocator's own reserves are what they will be.
 _WARM_PART = 0.2
@@ -119,9 +119,10 @@ def page(run: Run, seed: int) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     lines = [
         _HEADING,
-        f"{total:,} cases of seed {seed}, {len(run.defects.found)} defects, in {run.took_s:.0f} s. Resident memory after a fifth",
-        f"of the cases and after all: app {run.app_mb[0]:.0f} → {run.app_mb[1]:.0f} MB, `vision serve`",
-        f"{run.server_mb[0]:.0f} → {run.server_mb[1]:.0f} MB. {platform.machine()}, Python {platform.python_version()},",
+        f"{total:,} cases of seed {seed}, {len(run.defects.found)} defects, {run.took_s:.0f} s. Resident memory after",
+        "a fifth of the cases and after all:",
+        f"app {run.app_mb[0]:.0f} → {run.app_mb[1]:.0f} MB, `vision serve` {run.server_mb[0]:.0f} → {run.server_mb[1]:.0f}",
+        f"MB. {platform.machine()}, Python {platform.python_version()},",
         f"{packages}.",
         "",
         "| what | cases | " + " | ".join(names) + " | slowest, ms |",
