@@ -91,7 +91,7 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
         predictor=predictor,
         metrics=metrics,
         size_limits=limits,
-        permits=Permits(settings.max_in_flight, shared=bool(settings.api_keys_file)),
+        permits=Permits(settings.max_in_flight, shared=bool(settings.api_keys_file), workers=workers.count),
         hedges=HedgeBudget(settings.hedge_share),
         cascade_confidence=settings.cascade_confidence,
     )

@@ -11,7 +11,7 @@ from service.ask import Ask
 from service.bodies import Picture
 from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
 from service.decision import Chooser, Decision
-from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
+from service.errors import DeadlineExceeded, DeadlineInfeasible, EngineUnavailable, Overloaded
 from service.execution import Execution, Inferred
 from service.fair_share import Permits
 from service.fleet import Fleet
@@ -172,6 +172,9 @@ class Pipeline:
         self.metrics.in_flight.set(self.in_flight)
         try:
             yield
+        except (DeadlineInfeasible, DeadlineExceeded):
+            self.permits.missed(client)
+            raise
         finally:
             self.permits.give(client)
             self.metrics.in_flight.set(self.in_flight)

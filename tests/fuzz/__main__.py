@@ -119,8 +119,8 @@ def page(run: Run, seed: int) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     lines = [
         _HEADING,
-        f"{total:,} cases of seed {seed}, {len(run.defects.found)} defects, {run.took_s:.0f} s. Resident memory after",
-        "a fifth of the cases and after all:",
+        f"{total:,} cases of seed {seed}, {len(run.defects.found)} defects, {run.took_s:.0f} s.",
+        "Resident memory after a fifth of the cases and after all:",
         f"app {run.app_mb[0]:.0f} → {run.app_mb[1]:.0f} MB, `vision serve` {run.server_mb[0]:.0f} → {run.server_mb[1]:.0f}",
         f"MB. {platform.machine()}, Python {platform.python_version()},",
         f"{packages}.",

@@ -112,3 +112,67 @@ def test_what_is_given_back_is_free_again() -> None:
     assert permits.take("b")
     permits.give("a")
     assert (permits.held("a"), permits.held("b"), permits.in_flight) == (0, 1, 1)
+
+
+class Crowd:
+    """Permits of four workers at a time of our own."""
+
+    def __init__(self, limit: int = 256) -> None:
+        self.now_s = 100.0
+        self.permits = Permits(limit, shared=True, workers=4, clock=lambda: self.now_s)
+
+    def fill(self, client: str) -> int:
+        """How many the client holds once it has asked for all it can get."""
+        while self.permits.take(client):
+            pass
+        return self.permits.held(client)
+
+    def answer(self, client: str, count: int) -> None:
+        for _ in range(count):
+            self.permits.give(client)
+
+
+def test_who_misses_a_deadline_behind_a_flood_has_the_flood_thinned_for_a_while() -> None:
+    crowd = Crowd()
+    flood = crowd.fill("flood")
+    assert flood > 200
+    assert crowd.permits.take("calm")
+    crowd.permits.missed("calm")
+    crowd.answer("flood", flood)
+    assert crowd.fill("flood") == 8, "half of four permits a worker"
+    assert crowd.fill("calm") == 8
+    crowd.now_s += 3.0
+    assert crowd.fill("flood") > 100
+
+
+def test_a_flood_that_misses_its_own_deadlines_thins_nobody() -> None:
+    crowd = Crowd()
+    assert crowd.permits.take("calm")
+    flood = crowd.fill("flood")
+    crowd.permits.missed("flood")
+    crowd.answer("flood", flood)
+    assert crowd.fill("flood") == flood
+
+
+def test_who_is_alone_is_never_thinned() -> None:
+    crowd = Crowd()
+    held = crowd.fill("alone")
+    crowd.permits.missed("alone")
+    crowd.answer("alone", 1)
+    assert crowd.permits.take("alone")
+    assert crowd.permits.held("alone") == held
+
+
+def test_bursts_that_hurt_nobody_are_not_thinned() -> None:
+    crowd = Crowd()
+    assert [crowd.permits.take(name) for name in ("a", "b") for _ in range(30)] == [True] * 60
+
+
+def test_clients_that_left_are_forgotten() -> None:
+    crowd = Crowd()
+    for number in range(5000):
+        assert crowd.permits.take(str(number))
+        crowd.answer(str(number), 1)
+        crowd.now_s += 1.0
+        crowd.permits.missed("nobody")
+    assert len(crowd.permits._asked_s) <= 4
