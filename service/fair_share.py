@@ -4,8 +4,8 @@ Dynamic thresholds, as switches share their buffers (Choudhury and Hahne, 1998):
 the permits that are free. A flood so stops short of the last, n floods get equal parts, and who holds few gets in.
 
 A permit is not yet a processor: behind hundreds of admitted requests nobody is in time. So when a client that holds
-less than its equal part misses a deadline, or is told that it would, the crowd is thinned: for a while everybody is held
-to an equal part of what the workers can keep moving. Who asks alone, or hurts nobody, never notices.
+less than its equal part misses a deadline, or is told that it would, the crowd is thinned: for a while everybody is
+held to an equal part of what the workers can keep moving. Who asks alone, or hurts nobody, never notices.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import pytest
 
 from tests.deploy.files import DEPLOY, ROOT, installed
 
+# Scripts, not a package: they find one another by the folder they lie in.
 sys.path.insert(0, str(DEPLOY / "image"))
-from audit import verdict
-from pinned import pinned
-from requirements import packages
+verdict = importlib.import_module("audit").verdict
+pinned = importlib.import_module("pinned").pinned
+packages = importlib.import_module("requirements").packages
 
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
@@ -33,7 +35,7 @@ def test_the_bill_of_materials_is_valid_complete_and_the_same_twice(tmp_path: Pa
     (tmp_path / "gateway.txt").write_text("\n".join(lines) + "\n")
     made = []
     for name in ("one", "two"):
-        command = [program, "requirements", "gateway.txt", "--pyproject", ROOT / "pyproject.toml"]
+        command = [program, "requirements", "gateway.txt", "--pyproject", str(ROOT / "pyproject.toml")]
         options = ["--output-reproducible", "--validate", "--output-file", name]
         subprocess.run([*command, *options], cwd=tmp_path, check=True, capture_output=True)
         made.append((tmp_path / name).read_bytes())
