@@ -25,7 +25,7 @@ def test_every_threat_has_a_defence_and_a_test_that_exists(row: list[str]) -> No
     threat, defence, test = row
     assert threat
     assert defence
-    found = re.fullmatch(r"`(tests/[a-z_/]+\.py)::(test_[a-z0-9_]+)`", test)
+    found = re.fullmatch(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", test)
     assert found, test
     tree = ast.parse((ROOT / found[1]).read_text(encoding="utf-8"))
     functions = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
