@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import socket
 from collections.abc import Generator
@@ -20,6 +21,8 @@ from service.http_protocol import limited
 from service.keys import KeyRing
 from service.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 class CannotServe(Exception):
     """A port that cannot be had, or settings that contradict each other; the sentence says what to set."""
@@ -34,6 +37,7 @@ class AdminServer(uvicorn.Server):
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        log.info("metrics are on the admin port, %s:%d", *self._listening.getsockname()[:2])
         self._serving = asyncio.create_task(self.serve([self._listening]), name="admin port")
 
     async def stop(self) -> None:

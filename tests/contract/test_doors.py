@@ -13,7 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
+from evaluation.client import Gateway as EvaluatedGateway
 from service.app import create_app
 from service.doors import OpenDoors
 from service.engines.fake import FakeEngine
@@ -27,11 +29,13 @@ from tests.pictures import encoded, photograph
 
 JPEG = {"Content-Type": "image/jpeg"}
 PICTURE = encoded(photograph())
+# Nothing here is about being in time, and the machine may do other things: as the real ones, but in seconds.
+TIERS = {"tier_interactive_ms": 5_000, "tier_standard_ms": 15_000, "tier_relaxed_ms": 20_000, "tier_batch_ms": 30_000}
 KEYS: dict[str, dict[str, Any]] = {
     "vg_all": {},
     "vg_slow": {"rate_per_s": 0.5, "burst": 3},
     "vg_quick": {"max_tier": "interactive"},
-    "vg_tight": {"max_budget_ms": 70},
+    "vg_tight": {"max_budget_ms": 7_000},
     "vg_embeds": {"tasks": ["embed"]},
     "vg_flood": {},
 }
@@ -50,16 +54,14 @@ def keys_file(folder: Path) -> str:
 @pytest.fixture
 async def guarded(tmp_path: Path) -> AsyncIterator[FakeGateway]:
     """A gateway with keys, beyond the loopback."""
-    settings = Settings(host="0.0.0.0", api_keys_file=keys_file(tmp_path), workers=1, max_in_flight=8)
+    settings = Settings(host="0.0.0.0", api_keys_file=keys_file(tmp_path), workers=1, max_in_flight=8, **TIERS)
     cards = [classifier("fake_large", accuracy=76.0, run_ms=4.0), classifier("fake_small", accuracy=70.0, run_ms=2.0)]
     async with FakeGateways(settings, FakeEngine(cards)) as opened:
         yield opened
 
 
 async def classify(gateway: FakeGateway, headers: dict[str, str], query: str = "") -> httpx.Response:
-    # Late answers too: nothing here is about being in time.
-    url = f"/v1/classify?late=return&{query}"
-    return await gateway.client.post(url, content=PICTURE, headers={**JPEG, **headers})
+    return await gateway.client.post(f"/v1/classify?{query}", content=PICTURE, headers={**JPEG, **headers})
 
 
 # --- who
@@ -144,7 +146,7 @@ def test_on_the_loopback_it_does(host: str) -> None:
 
 
 async def test_anonymous_beyond_the_loopback_has_to_be_asked_for(tmp_path: Path) -> None:
-    settings = Settings(host="0.0.0.0", allow_anonymous=True, workers=1)
+    settings = Settings(host="0.0.0.0", allow_anonymous=True, workers=1, **TIERS)
     async with FakeGateways(settings, FakeEngine([classifier()])) as gateway:
         assert (await classify(gateway, {})).status_code == 200
         assert (await classify(gateway, bearer("anything"))).status_code == 200, "there is nothing to compare it with"
@@ -200,9 +202,9 @@ async def test_without_a_key_the_rate_is_the_address_s() -> None:
 @pytest.mark.parametrize(
     ("key", "query", "field", "limit"),
     [
-        ("vg_quick", "tier=standard", "tier", "50 ms"),
-        ("vg_quick", "latency_budget_ms=51", "latency_budget_ms", "50 ms"),
-        ("vg_tight", "tier=batch", "tier", "70 ms"),
+        ("vg_quick", "tier=standard", "tier", "5000 ms"),
+        ("vg_quick", "latency_budget_ms=5001", "latency_budget_ms", "5000 ms"),
+        ("vg_tight", "tier=batch", "tier", "7000 ms"),
         ("vg_embeds", "", "Authorization", "embed"),
     ],
 )
@@ -216,11 +218,11 @@ async def test_beyond_its_ceiling_a_key_gets_403(
 @pytest.mark.parametrize(
     ("key", "query", "tier", "budget_ms"),
     [
-        ("vg_quick", "tier=interactive", "interactive", 50),
-        ("vg_quick", "", "interactive", 50),
-        ("vg_quick", "model=fake_small", "none", 50),
-        ("vg_tight", "", "custom", 70),
-        ("vg_all", "", "standard", 150),
+        ("vg_quick", "tier=interactive", "interactive", 5_000),
+        ("vg_quick", "", "interactive", 5_000),
+        ("vg_quick", "model=fake_small", "none", 5_000),
+        ("vg_tight", "", "custom", 7_000),
+        ("vg_all", "", "standard", 15_000),
     ],
 )
 async def test_what_a_key_did_not_ask_for_stays_below_its_ceiling(
@@ -332,7 +334,7 @@ async def test_the_access_log_names_route_parameters_and_key_but_repeats_nothing
         await guarded.client.get(f"/{secret}", headers=bearer(secret))
     lines = [record.getMessage() for record in caplog.records if record.name == "vision.access"]
     assert len(lines) == 4
-    assert lines[1].startswith("POST /v1/classify?late&tier&top_k 200 ")
+    assert lines[1].startswith("POST /v1/classify?tier&top_k 200 ")
     assert lines[1].endswith(" client=quick")
     assert lines[2].startswith("GET /v1/models/{name}?… ")
     assert lines[3].startswith("GET - 401 ")
@@ -354,3 +356,26 @@ async def test_the_admin_port_and_the_public_one_have_no_address_in_common(fake_
     admin = (await fake_gateway.admin.get("/openapi.json")).json()["paths"].keys()
     assert "/metrics" in admin
     assert not public & admin
+
+
+@pytest.mark.parametrize("key", ["vg_of_the_operator", None])
+def test_vision_eval_sends_the_key_of_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json={"model": {"name": "a"}, "timing_ms": {"total": 1.0}})
+
+    class Wired(httpx.Client):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(transport=httpx.MockTransport(answer), **options)
+
+    monkeypatch.setattr("evaluation.client.httpx.Client", Wired)
+    if key:
+        monkeypatch.setenv("VISION_API_KEY", key)
+    (tmp_path / "a.jpg").write_bytes(PICTURE)
+    pictures = [("a", tmp_path / "a.jpg")]
+    EvaluatedGateway("http://gateway", {}).ask("classify", pictures, lambda name, document: None, Console(quiet=True))
+    assert [request.headers.get("authorization") for request in sent] == [f"Bearer {key}" if key else None]
