@@ -30,7 +30,12 @@ from tests.pictures import encoded, photograph
 JPEG = {"Content-Type": "image/jpeg"}
 PICTURE = encoded(photograph())
 # Nothing here is about being in time, and the machine may do other things: as the real ones, but in seconds.
-TIERS = {"tier_interactive_ms": 5_000, "tier_standard_ms": 15_000, "tier_relaxed_ms": 20_000, "tier_batch_ms": 30_000}
+TIERS: dict[str, Any] = {
+    "tier_interactive_ms": 5_000,
+    "tier_standard_ms": 15_000,
+    "tier_relaxed_ms": 20_000,
+    "tier_batch_ms": 30_000,
+}
 KEYS: dict[str, dict[str, Any]] = {
     "vg_all": {},
     "vg_slow": {"rate_per_s": 0.5, "burst": 3},
