@@ -18,7 +18,7 @@ TRITON_ARGS = --repository $(REPOSITORY) --http-port $(word 1,$(TRITON_PORTS)) \
               --grpc-port $(word 2,$(TRITON_PORTS)) --metrics-port $(word 3,$(TRITON_PORTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format export triton triton-install peers-install bench docs clean
+.PHONY: help serve test check format export triton triton-install peers-install bench fuzz sbom audit docs clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,8 +57,20 @@ bench: export triton-install peers-install ## This gateway beside others, same f
 docs: .venv/.dev ## The documentation as a site in site/, offline: open site/index.html through any web server
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+fuzz: export .venv/.dev ## Ten thousand bad inputs against the real gateway; writes docs/reliability-input.md
+	$(BIN)/python -m tests.fuzz --cases 10000 --write docs/reliability-input.md
+
+sbom: .venv/.dev ## What the gateway's image is made of, as CycloneDX: build/sbom.cdx.json
+	mkdir -p build
+	$(BIN)/python deploy/image/pinned.py gateway > build/gateway.txt
+	$(BIN)/cyclonedx-py requirements build/gateway.txt --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.cdx.json
+
+audit: sbom ## Known vulnerabilities of it, by pip-audit; says so where no database can be reached
+	$(BIN)/python deploy/image/audit.py build/gateway.txt
+
 clean: ## Remove what these commands made, except the exported models
-	rm -rf site .venv .venv-triton .venv-peers .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf site .venv .venv-triton .venv-peers build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

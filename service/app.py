@@ -5,25 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 
 from service import problems, routes, routes_activity, routes_console, routes_locate, routes_v2
+from service.access_log import AccessLog
 from service.cache import Cache
 from service.decision import Chooser
+from service.doors import Doors, describe_keys, require_closed_doors
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
 from service.execution import Execution
+from service.fair_share import Permits
 from service.fleet import Fleet
 from service.gateway import Gateway
 from service.hedging import HedgeBudget
 from service.image_header import SizeLimits
+from service.keys import KeyRing
 from service.latency import Predictor
 from service.manifest import ModelCard
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.probes import Probes
+from service.query_limit import QueryLimit
 from service.request_id import Arrival
+from service.security_headers import SecurityHeaders
 from service.settings import Settings
 from service.straight import Straight
 from service.tensor_path import TensorPath
@@ -37,8 +44,13 @@ DESCRIPTION = (
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> FastAPI:
-    """The ASGI application. `engine` replaces the one that the settings name; tests pass the fake one."""
+    """The ASGI application. `engine` replaces the one that the settings name; tests pass the fake one.
+
+    Raises OpenDoors if it would answer strangers unasked, InvalidKeys for a keys file that cannot be used.
+    """
     settings = settings or Settings()
+    require_closed_doors(settings)
+    keys = KeyRing(Path(settings.api_keys_file)) if settings.api_keys_file else None
     workers = Workers(settings.workers or os.cpu_count() or 1)
     predictor = Predictor(workers.count)
     gateway = _join(settings, engine or _engine(settings, workers, predictor), workers, predictor)
@@ -64,7 +76,15 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.include_router(routes_console.router)
     app.include_router(routes_v2.router)
     problems.install(app)
-    app.add_middleware(Straight, routes=[*routes.router.routes, *routes_locate.router.routes])  # the innermost
+    if keys is not None:
+        describe_keys(app)
+    # The first added is the innermost.
+    app.add_middleware(Straight, routes=[*routes.router.routes, *routes_locate.router.routes])
+    app.add_middleware(QueryLimit)
+    app.add_middleware(Doors, settings=settings, keys=keys)
+    app.add_middleware(SecurityHeaders)
+    if settings.access_log:
+        app.add_middleware(AccessLog)
     app.add_middleware(Arrival)
     end_tracing = trace_requests(app, settings.trace_endpoint)
     return app
@@ -81,7 +101,7 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
         predictor=predictor,
         metrics=metrics,
         size_limits=limits,
-        max_in_flight=settings.max_in_flight,
+        permits=Permits(settings.max_in_flight, shared=bool(settings.api_keys_file), workers=workers.count),
         hedges=HedgeBudget(settings.hedge_share),
         cascade_confidence=settings.cascade_confidence,
     )

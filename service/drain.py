@@ -7,6 +7,7 @@ import gc
 import logging
 import socket
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from service.errors import NotReady
 from service.grpc_front import GrpcFront
 from service.problems import problem
 from service.request_id import Arrival
+from service.security_headers import SecurityHeaders
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +38,21 @@ class Drain:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.begun and scope["type"] == "http" and scope["path"] in READY:
             # Problems are counted by the app's own metrics.
-            await Arrival(_going)({**scope, "app": self._app}, receive, send)
+            await Arrival(SecurityHeaders(_going))({**scope, "app": self._app}, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
 async def _going(scope: Scope, receive: Receive, send: Send) -> None:
     await problem(Request(scope), NotReady("the service is shutting down"))(scope, receive, send)
+
+
+class ServerBeside(Protocol):
+    """Another server in the same event loop: there from when this one listens until it has answered everything."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class DrainingServer(uvicorn.Server):
@@ -52,14 +62,25 @@ class DrainingServer(uvicorn.Server):
     connections too, and what was admitted has `timeout_graceful_shutdown` to be answered. A second Ctrl-C ends at once.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float, front: GrpcFront | None = None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Drain,
+        drain_s: float,
+        *,
+        beside: ServerBeside | None = None,
+        front: GrpcFront | None = None,
+    ) -> None:
         super().__init__(config)
         self._drain = drain
         self._drain_s = drain_s
+        self._beside = beside
         self._front = front
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._beside is not None:
+            await self._beside.start()
         if self._front is not None and self.started:
             try:
                 await self._front.start()
@@ -88,4 +109,8 @@ class DrainingServer(uvicorn.Server):
             await self._front.stop(float(self.config.timeout_graceful_shutdown or 0))
         # uvicorn closes connections whose request it has not read yet: those that got in just before are waited for.
         await asyncio.sleep(SETTLE_S)
-        await super().shutdown(sockets)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            if self._beside is not None:
+                await self._beside.stop()

@@ -3,7 +3,13 @@
 bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each error belongs to one arrow, and is raised where it is understood.
 
     VisionError
-    ├── RequestError            400..422: the client can mend it
+    ├── RequestError            400..431: the client can mend it
+    │   ├── Unauthorized        401  no key, or one that nobody has
+    │   ├── Forbidden           403  the key may not ask for this
+    │   ├── RateLimited         429  more requests than the key, or the address, may send
+    │   ├── InvalidRequest      400  not HTTP/1.1 as we read it
+    │   ├── HeadersTooSlow      408  the request's headers did not arrive in time
+    │   ├── HeadersTooLarge     431  address and headers beyond a size limit
     │   ├── InvalidParameter    422  a query parameter or JSON field outside its limits
     │   ├── UnknownModel        404  nobody knows that name
     │   ├── ModelNotExported    404  the catalogue knows it, this repository lacks it
@@ -40,6 +46,9 @@ class VisionError(Exception):
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
 
+    # What goes beside the problem document, by the rules of its status.
+    headers: ClassVar[dict[str, str]] = {}
+
     retry_after_s: float | None = None
 
     def __init__(
@@ -59,6 +68,44 @@ class RequestError(VisionError):
     status = 400
     code = "bad-request"
     title = "Bad request"
+
+
+class Unauthorized(RequestError):
+    status = 401
+    code = "unauthorized"
+    title = "A key is needed"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="vision-gateway"'}
+
+
+class Forbidden(RequestError):
+    status = 403
+    code = "forbidden"
+    title = "The key may not ask for this"
+
+
+class RateLimited(RequestError):
+    status = 429
+    code = "rate-limited"
+    title = "More requests than allowed"
+    retry_after_s = 1.0
+
+
+class InvalidRequest(RequestError):
+    status = 400
+    code = "invalid-request"
+    title = "The request cannot be read"
+
+
+class HeadersTooSlow(RequestError):
+    status = 408
+    code = "headers-too-slow"
+    title = "The request did not arrive in time"
+
+
+class HeadersTooLarge(RequestError):
+    status = 431
+    code = "headers-too-large"
+    title = "The request's headers are too large"
 
 
 class InvalidParameter(RequestError):

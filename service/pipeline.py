@@ -12,8 +12,9 @@ from service.ask import Ask
 from service.bodies import Picture
 from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
 from service.decision import Chooser, Decision
-from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
+from service.errors import DeadlineExceeded, DeadlineInfeasible, EngineUnavailable, Overloaded
 from service.execution import Execution, Inferred
+from service.fair_share import Permits
 from service.fleet import Fleet
 from service.hedging import HedgeBudget, plan_hedge, with_hedge
 from service.image_header import ImageHeader, SizeLimits, read_header
@@ -50,14 +51,17 @@ class Pipeline:
     predictor: Predictor
     metrics: Metrics
     size_limits: SizeLimits
-    max_in_flight: int
+    permits: Permits
     hedges: HedgeBudget
     cascade_confidence: float
-    in_flight: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        return self.permits.in_flight
 
     async def serve(self, pictures: list[Picture], ask: Ask) -> Served:
         """The model's outputs for every picture, in order. Raises whatever keeps any of them from being answered."""
-        with self.permit():
+        with self.permit(ask.client):
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
             with tracing.stage("route"):
                 decision = self.chooser.decide(headers, ask)
@@ -169,16 +173,19 @@ class Pipeline:
         self.metrics.headroom.set(decision.estimates.headroom)
 
     @contextmanager
-    def permit(self) -> Iterator[None]:
-        """One of the places for admitted requests. Raises Overloaded."""
-        if self.in_flight >= self.max_in_flight:
+    def permit(self, client: str) -> Iterator[None]:
+        """One of the places for admitted requests, which clients share. Raises Overloaded."""
+        if not self.permits.take(client):
             raise Overloaded(
-                f"{self.in_flight} requests are in flight already", limit=f"{self.max_in_flight} requests in flight"
+                f"{self.in_flight} requests are in flight already, {self.permits.held(client)} of them yours",
+                limit=f"{self.permits.limit} requests in flight",
             )
-        self.in_flight += 1
         self.metrics.in_flight.set(self.in_flight)
         try:
             yield
+        except (DeadlineInfeasible, DeadlineExceeded):
+            self.permits.missed(client)
+            raise
         finally:
-            self.in_flight -= 1
+            self.permits.give(client)
             self.metrics.in_flight.set(self.in_flight)

@@ -16,12 +16,12 @@ from service.errors import RequestError, VisionError
 from service.gateway import gateway_of_app
 from service.openapi import INFER_SCHEMAS, PROBLEM, TENSOR_PROBLEM, add_headers
 from service.openapi_examples import add_examples
+from service.problem_document import PROBLEM_MEDIA_TYPE, echo, problem_document
 from service.query import invalid_parameter
 from service.request_id import request_id
+from service.security_headers import SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
-
-TYPE_PREFIX = "urn:vision-gateway:problem:"
 
 
 class NotFound(RequestError):
@@ -52,19 +52,23 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, err: HTTPException) -> Response:
         if err.status_code == 405:
-            response = problem(request, MethodNotAllowed(f"{request.method} is not offered at {request.url.path}"))
+            response = problem(
+                request, MethodNotAllowed(f"{echo(request.method)} is not offered at {echo(request.url.path)}")
+            )
             response.headers.update(err.headers or {})
             return response
         if err.status_code == 404:
-            return problem(request, NotFound(f"there is nothing at {request.url.path}; /docs lists what there is"))
+            return problem(
+                request, NotFound(f"there is nothing at {echo(request.url.path)}; /docs lists what there is")
+            )
         return problem(request, RequestError(str(err.detail)))
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, err: Exception) -> Response:
         log.error("%s failed. This is a bug.", request_id(request.scope), exc_info=err)
         response = problem(request, VisionError("something unexpected happened; the log has the request's id"))
-        # This one answer is made outside of the middleware that puts the id on all the others.
-        response.headers["X-Request-Id"] = request_id(request.scope)
+        # This one answer is made outside of the middleware that puts these on all the others.
+        response.headers.update({"X-Request-Id": request_id(request.scope), **SECURITY_HEADERS})
         return response
 
 
@@ -80,25 +84,14 @@ def problem(request: Request, err: VisionError) -> JSONResponse:
 
     Under /v2 it is what the Open Inference Protocol says an error is.
     """
-    body: dict[str, object] = {
-        "type": TYPE_PREFIX + err.code,
-        "title": err.title,
-        "status": err.status,
-        "detail": err.detail,
-        "instance": request_id(request.scope),
-    }
-    if err.field is not None:
-        body["field"] = err.field
-    if err.limit is not None:
-        body["limit"] = err.limit
     gateway_of_app(request).metrics.problems.labels(str(err.status), err.code).inc()
-    headers = {}
+    headers = dict(err.headers)
     if err.retry_after_s is not None:
-        body["retry_after_s"] = round(err.retry_after_s, 3)
         headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
     if speaks_tensors(request.url.path):
         return JSONResponse({"error": err.detail}, err.status, headers)
-    return JSONResponse(body, err.status, headers, media_type="application/problem+json")
+    document = problem_document(err, request_id(request.scope))
+    return JSONResponse(document, err.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def speaks_tensors(path: str) -> bool:
@@ -116,9 +109,9 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
                     response["content"] = content
                 if response["description"] == "Validation Error":
                     response["description"] = "A parameter is outside its limits."
-    document["components"]["schemas"] |= INFER_SCHEMAS
+    document.setdefault("components", {}).setdefault("schemas", {}).update(INFER_SCHEMAS)
     add_headers(document)
     add_examples(document, tensors=("/v2",))
     for unused in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(unused, None)
+        document.get("components", {}).get("schemas", {}).pop(unused, None)
     return document

@@ -13,6 +13,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from service.errors import InvalidParameter
+from service.problem_document import echo
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,9 +29,10 @@ def query_of(request: Request, model: type[Model]) -> Model:
 def invalid_parameter(errors: Sequence[Any]) -> InvalidParameter:
     """The first of pydantic's errors as ours, with its bounds."""
     first = errors[0]
-    field = str(first["loc"][-1]) if first["loc"] else "query"
+    field = echo(str(first["loc"][-1]) if first["loc"] else "") or "query"
     context = first.get("ctx", {})
-    bounds = [f"{name} {context[name]}" for name in ("gt", "ge", "lt", "le", "expected") if name in context]
+    names = ("gt", "ge", "lt", "le", "min_length", "max_length", "expected")
+    bounds = [f"{name} {context[name]}" for name in names if name in context]
     if first["type"] == "extra_forbidden":
         return InvalidParameter(f"there is no parameter {field!r}; /docs lists them", field=field)
     return InvalidParameter(f"{field}: {first['msg']}", field=field, limit=", ".join(bounds) or None)

@@ -15,7 +15,7 @@ from service.exchange import ask_of, kind_of, read_body, respond, unless_gone
 from service.gateway import Gateway, gateway_of, gateway_of_app
 from service.image_header import ImageHeader, read_header
 from service.observation import observed
-from service.openapi import METRICS_ANSWER, pictures_and, problems
+from service.openapi import pictures_and, problems
 from service.query import query_of
 from service.request_id import request_id
 from service.schemas import (
@@ -149,12 +149,6 @@ async def ready(gateway: Gate) -> Health:
     """200 if a request would be answered: the engine is there and has a model."""
     gateway.fleet.require_ready()
     return Health(status="ready")
-
-
-@router.get("/metrics", operation_id="metrics", tags=["health"], response_class=Response, responses=METRICS_ANSWER)
-async def metrics(gateway: Gate) -> Response:
-    """Prometheus, as OpenMetrics text."""
-    return Response(gateway.metrics.exposition(), media_type=gateway.metrics.content_type)
 
 
 def _check_top_k(gateway: Gateway, ask: Ask, top_k: int) -> None:

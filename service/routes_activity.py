@@ -21,7 +21,7 @@ async def activity(gateway: Annotated[Gateway, Depends(gateway_of)]) -> Activity
     return ActivityAnswer(
         window_s=seen.window_s,
         in_flight=gateway.pipeline.in_flight,
-        max_in_flight=gateway.pipeline.max_in_flight,
+        max_in_flight=gateway.pipeline.permits.limit,
         queue_depth=gateway.pipeline.execution.waiting,
         rate_per_s=_rate(seen.total.answers, seen),
         p50_ms=_rounded(seen.total.quantile_ms(0.5)),

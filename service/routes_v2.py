@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from service.bodies import read_chunks
+from service.clients import client_of
 from service.compression import coding_of_body, coding_wished
 from service.errors import InvalidBody, UnknownModel
 from service.exchange import unless_gone
@@ -182,11 +183,12 @@ async def version_infer(request: Request, name: Name, version: Version) -> Respo
 
 
 async def _infer(request: Request, gateway: Gateway, card: ModelCard) -> Response:
-    ask = gateway.tensors.ask(card, received_s(request.scope))
+    client = client_of(request.scope)
+    ask = gateway.tensors.ask(card, received_s(request.scope), client)
     with observed(gateway.metrics, card.task, ask) as seen:
         gateway.fleet.require_ready()
         packet, read_ms = await _read_packet(request, gateway)
-        answered = await unless_gone(request, gateway.tensors.serve(card, packet, ask))
+        answered = await unless_gone(request, gateway.tensors.serve(card, packet, ask, client))
         seen.tier = answered.ask.tier
         timing_ms = {"read": read_ms, **answered.timing_ms}
         seen.ran(card, answered.rows, answered.ask, timing_ms)

@@ -22,6 +22,18 @@ class Settings(BaseSettings):
         0, ge=0, le=65535, description="Port of the Open Inference Protocol over gRPC, on the same address; 0: none."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much to log.")
+    access_log: bool = Field(True, description="One line a request: no key, no picture, no value of a parameter.")
+
+    admin_host: str = Field("127.0.0.1", description="Address of the admin port: metrics; nobody is asked for a key.")
+    admin_port: int = Field(8081, ge=0, le=65535, description="The admin port; 0: none, and so no metrics.")
+    api_keys_file: str = Field("", description="Who may ask: one key a line, as `vision keys new` prints it.")
+    allow_anonymous: bool = Field(False, description="Answer without a key, also beyond the loopback address.")
+    anonymous_rate_per_s: float = Field(
+        0.0, ge=0, description="Requests a second without a key, by address; 0: no limit."
+    )
+    anonymous_burst: int = Field(20, ge=1, description="Requests at once without a key, by address.")
+    tls_cert: str = Field("", description="Certificate chain, PEM; with it the gateway speaks https.")
+    tls_key: str = Field("", description="The certificate's private key, PEM.")
 
     engine: Literal["embedded", "triton"] = Field("embedded", description="What runs the models.")
     repository: Path = Field(
@@ -77,6 +89,8 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture accepted, width × height.")
     max_side_px: int = Field(16_384, ge=1, description="Longest side accepted.")
     max_images: int = Field(16, ge=1, le=256, description="Most pictures in one request.")
+    max_header_bytes: int = Field(65_536, ge=1024, description="Largest address and headers accepted, together.")
+    header_timeout_s: float = Field(10.0, gt=0, description="Address and headers must have arrived by then.")
     body_timeout_s: float = Field(15.0, gt=0, description="A body must have arrived by then.")
 
     def tier_budget_ms(self, tier: Tier) -> float:

@@ -6,12 +6,14 @@ The same permits, deadlines, queue and predictor as pictures have; only, nothing
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from service.ask import Ask
+from service.clients import Client
 from service.compression import Coding, pack, unpack
 from service.decision import Decision, demand_of, refusal_error
 from service.engines.protocol import Engine, Job, Outputs
@@ -73,23 +75,28 @@ class TensorPath:
         self._lane: Lane[Work, Any] = Lane("tensors", _run_all)
         self._alone: dict[str, Variants] = {}
 
-    def ask(self, card: ModelCard, received_s: float) -> Ask:
-        """What is asked of the model as long as the body is not read: it may take as long as any request may."""
+    def ask(self, card: ModelCard, received_s: float, client: Client) -> Ask:
+        """What is asked of the model as long as the body is not read: it may take as long as the client may ask for.
+
+        Raises Forbidden for a task that is not the client's.
+        """
+        client.require_task(card.task)
         return Ask(
             task=card.task,
             outputs=(),
             tier="none",
-            budget_ms=self._max_budget_ms,
+            budget_ms=min(self._max_budget_ms, client.max_budget_ms or math.inf),
             received_s=received_s,
             model=card.name,
             kind=card.segment_kind,
+            client=client.name,
         )
 
-    async def serve(self, card: ModelCard, packet: Packet, ask: Ask) -> Answered:
+    async def serve(self, card: ModelCard, packet: Packet, ask: Ask, client: Client) -> Answered:
         """The model's answer to the body. Raises whatever keeps it from being answered."""
-        with self._pipeline.permit():
+        with self._pipeline.permit(ask.client):
             request, read_ms = await self._read(card, packet, ask)
-            ask = self._asked(ask, request)
+            ask = self._asked(ask, request, client)
             decision = self._admit(card, len(request.pixels), ask)
             try:
                 outputs = await self._infer(card, request, ask)
@@ -146,8 +153,8 @@ class TensorPath:
         result: T = done.result
         return result, done.run_s * 1e3
 
-    def _asked(self, ask: Ask, request: TensorRequest) -> Ask:
-        """The ask with what the body says. Raises InvalidParameter for a timeout above the longest budget."""
+    def _asked(self, ask: Ask, request: TensorRequest, client: Client) -> Ask:
+        """The ask with what the body says. Raises InvalidParameter, Forbidden for too long a timeout."""
         names = tuple(wanted.name for wanted in request.outputs)
         if not request.timeout_us:
             return replace(ask, outputs=names, priority=request.priority)
@@ -155,6 +162,7 @@ class TensorPath:
         if budget_ms > self._max_budget_ms:
             limit = f"{self._max_budget_ms * 1e3:g} µs"
             raise InvalidParameter(f"timeout is above {limit}", field="timeout", limit=limit)
+        client.require_budget(budget_ms, "timeout")
         return replace(ask, outputs=names, priority=request.priority, tier="custom", budget_ms=budget_ms)
 
     def _admit(self, card: ModelCard, rows: int, ask: Ask) -> Decision:

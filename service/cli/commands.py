@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from service import plan_command
+from service import keys_command, plan_command
 from service.cli.classify import classify
 from service.cli.detect import detect
 from service.cli.models import models
@@ -29,6 +29,7 @@ app.command()(segment)
 app.command()(route)
 app.command()(models)
 app.command()(plan_command.plan)
+app.add_typer(keys_command.app, name="keys")
 
 
 @app.callback()

@@ -296,6 +296,7 @@ async def test_tritons_own_spans_join_the_trace(
     assert model["name"] == "tiny"
 
 
+LAYERS = "'Arrival', 'AccessLog', 'SecurityHeaders', 'Doors', 'QueryLimit', 'Straight']"
 OFF = """
 import sys
 from service.app import create_app
@@ -310,13 +311,13 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "op
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, "[] ['Arrival', 'Straight']"),
+        ({}, f"[] [{LAYERS}"),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"},
-            "[] ['Arrival', 'Straight']",
+            f"[] [{LAYERS}",
         ),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "['TraceRequests', 'Arrival', 'Straight']"),
-        ({"VISION_TRACE_ENDPOINT": "http://127.0.0.1:1"}, "['TraceRequests', 'Arrival', 'Straight']"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, f"['TraceRequests', {LAYERS}"),
+        ({"VISION_TRACE_ENDPOINT": "http://127.0.0.1:1"}, f"['TraceRequests', {LAYERS}"),
     ],
 )
 def test_without_an_endpoint_nothing_of_it_is_imported(environment: dict[str, str], expected: str) -> None:

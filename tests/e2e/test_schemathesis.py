@@ -31,7 +31,7 @@ def test_every_answer_is_as_the_document_says(embedded_gateway: GatewayServer, t
     assert tested, done.stdout[-2000:]
     assert int(tested[1]) > 500
     # It came further than to refusals.
-    metrics = httpx.get(embedded_gateway.url + "/metrics").text
+    metrics = httpx.get(embedded_gateway.admin_url + "/metrics").text
     for task in ("classify", "embed", "detect", "segment"):
         answered = re.findall(rf'vision_requests_total{{outcome="(ok|degraded)",task="{task}"', metrics)
         assert answered, f"no {task} was answered"

@@ -110,7 +110,7 @@ async def test_cancelled_calls_leave_nothing_behind(server: tuple[GatewayServer,
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         assert (await client.infer(MODEL, [image(pixels_for(MODEL))])).as_numpy("probabilities").shape == (3, 1000)
-    async with httpx.AsyncClient(base_url=gateway.url) as http:
+    async with httpx.AsyncClient(base_url=gateway.admin_url) as http:
         metrics = (await http.get("/metrics")).text
     assert "\nvision_in_flight_requests 0.0\n" in metrics
     assert 'outcome="cancelled",task="classify"' in metrics
