@@ -20,6 +20,7 @@ from service.errors import VisionError
 from service.metrics import Metrics
 from service.schemas import ClassifyQuery, DetectQuery, EmbedQuery, FindQuery, RouteQuery, RouteTaskQuery, SegmentQuery
 from service.settings import Settings
+from tests import command_tables
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -148,6 +149,9 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "errors": ("api.md", errors_table),
     "openvino": ("quantisation.md", openvino_table),
     "peers": ("benchmarks.md", peers_tables),
+    "options": ("cli.md", command_tables.vision_options),
+    "export-options": ("exporting.md", command_tables.export_options),
+    "eval-options": ("starter-heads.md", command_tables.evaluation_options),
     "starter": ("starter-heads.md", starter_table),
 }
 

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from starlette.routing import Route
 from typer.testing import CliRunner
 
-from service import client
+from service import client, routes_console
+from service.admin import create_admin_app
 from service.app import create_app
 from service.cli import commands
 from service.cli.exit_codes import ExitCode
@@ -16,6 +18,7 @@ from service.client import Client
 from service.engines.fake import FakeEngine
 from service.routing import Reason
 from service.settings import Settings
+from tests.doc_blocks import PAGES
 from tests.gateway_server import ROOT
 from tests.write_docs import DOCS, TABLES, with_table
 
@@ -33,10 +36,24 @@ def test_every_route_and_every_reason_is_in_the_api_pages() -> None:
     page = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "open-inference-protocol.md"))
     paths = create_app(Settings(), FakeEngine([])).openapi()["paths"]
     assert [path for path in paths if path not in page] == []
+    # Each by its method as well, but for /v2's versioned addresses, of which the page says that they are the same.
+    named = [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
+    assert [route for route in named if f"`{route}`" not in page and "/versions/" not in route] == []
     assert [reason for reason in Reason.__args__ if f"`{reason}`" not in page] == []  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_every_route_that_is_no_api_is_in_its_page() -> None:
+    pages = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("console.md", "metrics.md", "api.md"))
+    app = create_app(Settings(), FakeEngine([]))
+    paths = {route.path for route in [*app.routes, *routes_console.router.routes] if isinstance(route, Route)}
+    paths |= set(create_admin_app(app.state.gateway).openapi()["paths"])
+    of_libraries = {"/docs/oauth2-redirect"}
+    assert {"/docs", "/metrics", "/frontier"} <= paths
+    beginnings = [path.partition("{")[0] for path in sorted(paths - of_libraries)]
+    assert [path for path in beginnings if f"`{path}" not in pages and f"GET {path}" not in pages] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
@@ -44,7 +61,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 def test_make_targets_named_in_the_docs_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    text = README + "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     named = set(re.findall(r"(?:`|^ *)make ([a-z][a-z-]+)", text, re.MULTILINE))
     assert {"serve", "test"} <= named
     assert [target for target in sorted(named) if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []

@@ -49,6 +49,8 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "docker compose run --rm exporter --list"): DOCKER,
     ("deploy/README.md", "docker compose exec prometheus"): DOCKER,
     ("deploy/README.md", "docker run --rm -v vision-gateway_models:/models"): DOCKER,
+    ("deploy/README.md", "docker compose run --rm --no-deps -T gateway keys new"): DOCKER,
+    ("deploy/README.md", "kubectl create namespace"): CLUSTER,
     ("deploy/README.md", "kubectl kustomize deploy/kubernetes/overlays/gpu"): CLUSTER,
 }
 LANGUAGES: dict[str, Callable[[str], object]] = {
@@ -87,6 +89,7 @@ class Reader:
 
     def types(self, block: Block) -> subprocess.CompletedProcess[str]:
         here = block.text.replace("127.0.0.1:8080", f"127.0.0.1:{self._gateway.port}")
+        here = here.replace("127.0.0.1:8081", f"127.0.0.1:{self._gateway.admin_port}")
         command = (
             [sys.executable, "-c", here] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", here]
         )
