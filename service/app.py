@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import problems, routes, routes_locate
+from service import problems, routes, routes_control, routes_locate
 from service.decision import Chooser
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Engine
@@ -37,7 +37,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     settings = settings or Settings()
     workers = Workers(settings.workers or os.cpu_count() or 1)
     predictor = Predictor(workers.count)
-    gateway = _join(settings, engine or _engine(settings, workers, predictor), workers, predictor)
+    metrics = Metrics()
+    gateway = _join(settings, engine or _engine(settings, workers, predictor, metrics), workers, predictor, metrics)
 
     probes = Probes(gateway.engine, gateway.fleet, predictor, gateway.pipeline, settings.probe_after_s)
 
@@ -55,14 +56,14 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.gateway = gateway
     app.include_router(routes.router)
     app.include_router(routes_locate.router)
+    app.include_router(routes_control.router)
     problems.install(app)
     app.add_middleware(Arrival)
     return app
 
 
-def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predictor) -> Gateway:
-    metrics = Metrics()
-    fleet = Fleet(engine, metrics, settings.poll_interval_s)
+def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics) -> Gateway:
+    fleet = Fleet(engine, metrics, settings.poll_interval_s, memory_budget_bytes=settings.memory_budget_bytes)
     limits = SizeLimits(settings.max_pixels, settings.max_side_px)
     pipeline = Pipeline(
         chooser=Chooser(engine, fleet, predictor, metrics),
@@ -79,12 +80,15 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
     return Gateway(settings, engine, fleet, predictor, metrics, pipeline)
 
 
-def _engine(settings: Settings, workers: Workers, predictor: Predictor) -> Engine:
+def _engine(settings: Settings, workers: Workers, predictor: Predictor, metrics: Metrics) -> Engine:
+    controlled = settings.memory_budget_bytes > 0
+
     def expected_s(card: ModelCard, rows: int) -> float:
         return predictor.run_ms(card, rows) / 1e3
 
     if settings.engine == "triton":
-        from service.engines.triton import TritonEngine
+        from service.engines.triton_pool import TritonPool
 
-        return TritonEngine(settings.triton_url, expected_s)
-    return EmbeddedEngine(settings.repository, workers, expected_s)
+        folder = settings.repository if controlled else None
+        return TritonPool(settings.triton_url, expected_s, metrics, folder=folder, mirrored=controlled)
+    return EmbeddedEngine(settings.repository, workers, expected_s, load_all=not controlled)

@@ -17,6 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 from service.app import create_app
 from service.drain import Drain, DrainingServer
 from service.settings import Settings
+from service.verify_command import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help="Pictures in, labels out, within a latency budget.")
 
@@ -59,6 +60,9 @@ def serve(
         server.run()
     if not server.started:
         raise typer.Exit(1)
+
+
+app.command()(verify)
 
 
 def main() -> None:

@@ -45,8 +45,8 @@ def check_files(entry: Path, card: ModelCard) -> None:
     data = path.with_name(EXTERNAL_DATA_FILE)
     if vouched is None:
         raise InvalidEntry(f"{entry.name}: nothing on its card vouches for {data.name}", "external-data")
-    if not data.is_file() or data.is_symlink():
-        raise InvalidEntry(f"{entry.name}: {data.name} is missing, or not a file of its own", "incomplete")
+    if not data.is_file():
+        raise InvalidEntry(f"{entry.name}: {data.name} is missing", "incomplete")
     _check_digest(entry.name, data, vouched.rsplit(" ", 1)[-1])
 
 

@@ -11,7 +11,7 @@ from service.ask import Ask
 from service.bodies import Picture
 from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
 from service.decision import Chooser, Decision
-from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
+from service.errors import DeadlineExceeded, EngineUnavailable, ModelUnavailable, Overloaded
 from service.execution import Execution, Inferred
 from service.fleet import Fleet
 from service.hedging import HedgeBudget, plan_hedge, with_hedge
@@ -60,7 +60,9 @@ class Pipeline:
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
             decision = self.chooser.decide(headers, ask)
             try:
-                served = await self._run(pictures, headers, decision, ask)
+                served = await self._run_loaded(pictures, headers, decision, ask)
+            except ModelUnavailable:
+                raise
             except EngineUnavailable:
                 self.fleet.engine_lost()
                 raise
@@ -69,6 +71,21 @@ class Pipeline:
                 raise
             self._learn(served, ask)
             return served
+
+    async def _run_loaded(
+        self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask
+    ) -> Served:
+        """As `_run`, with the model kept in memory, or brought there first."""
+        for last in (False, True):
+            try:
+                async with self.fleet.in_use(decision.card, ask.deadline_s):
+                    return await self._run(pictures, headers, decision, ask)
+            except ModelUnavailable:
+                # Gone since the last look: with a memory budget it is loaded again, once.
+                self.fleet.model_lost(decision.card.name)
+                if last:
+                    raise
+        raise AssertionError("not reached")
 
     async def _run(self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask) -> Served:
         announced = [self.execution.announce(decision.card, ask) for _ in pictures]
@@ -134,7 +151,7 @@ class Pipeline:
 
     def _learn(self, served: Served, ask: Ask) -> None:
         took_ms = ask.spent_ms()
-        if served.cascade is None:
+        if served.cascade is None and not served.decision.cold:  # of a load, predictions of runs learn nothing
             if served.card is served.decision.card:
                 self._observe(served.decision, took_ms)
             else:
@@ -144,7 +161,7 @@ class Pipeline:
 
     def _learn_miss(self, decision: Decision, ask: Ask) -> None:
         # How long it would have taken is unknown, but it was longer than promised, where a promise was made.
-        if decision.p95_ms <= ask.budget_ms:
+        if decision.p95_ms <= ask.budget_ms and not decision.cold:
             self._observe(decision, max(ask.spent_ms(), decision.p95_ms * 1.01))
 
     def _observe(self, decision: Decision, took_ms: float) -> None:

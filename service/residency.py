@@ -59,6 +59,11 @@ class Residency:
         """Of all models that are there, come or leave."""
         return sum(placed.bytes for placed in self._placed.values())
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All models that are there, come or leave."""
+        return frozenset(self._placed)
+
     def place(self, name: str) -> Place | None:
         """None: it is not in memory."""
         placed = self._placed.get(name)
@@ -127,6 +132,10 @@ class Residency:
         self._placed[name] = _Placed(taken_bytes, Place.RESIDENT)
         self._last_used[name] = next(self._clock)
 
+    def resize(self, name: str, taken_bytes: int) -> None:
+        """It takes more, or less, than was thought."""
+        self._placed[name].bytes = taken_bytes
+
     def leave(self, name: str) -> None:
         """The model begins to leave: nothing new goes to it, its memory is not free yet."""
         self._placed[name].place = Place.LEAVING
@@ -158,4 +167,4 @@ class Popularity:
 
     def at(self, name: str, now_s: float) -> float:
         count, counted_s = self._counts.get(name, (0.0, now_s))
-        return count * 0.5 ** (max(0.0, now_s - counted_s) / self._HALVES_IN_S)
+        return count * math.exp2(-max(0.0, now_s - counted_s) / self._HALVES_IN_S)
