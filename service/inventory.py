@@ -22,10 +22,8 @@ log = logging.getLogger(__name__)
 # loading and unloading take memory as well; withdrawn: an operator unloaded it; refused: it cannot be loaded
 State = Literal["loaded", "loading", "unloading", "cold", "withdrawn", "refused"]
 
-# Of an entry whose size nobody knows yet: at least this, or as much as the largest that is known.
+# Of an entry whose size nobody knows yet: this, or as much as the largest that is known; the whole budget at most.
 _UNKNOWN_BYTES = 64 * 2**20
-# What is measured counts only if it can be true: other work allocates and frees at the same time.
-_MOST_OVER_ESTIMATE = 4
 _HARDLY_WANTED = 0.1
 
 _PLACES: dict[Place, State] = {Place.COMING: "loading", Place.RESIDENT: "loaded", Place.LEAVING: "unloading"}
@@ -42,6 +40,7 @@ class Inventory:
         self.residency = Residency(budget_bytes)
         self.loads = Loads(engine, self.residency, metrics, self)
         self.cards: dict[str, ModelCard] = {}
+        self._engine = engine
         self._metrics = metrics
         self._on_change = on_change
         self._popularity = Popularity()
@@ -50,6 +49,7 @@ class Inventory:
         self._tried: dict[str, tuple[ModelCard | None, str]] = {}
         self._taken: dict[str, tuple[str, int]] = {}
         self._surveyed: set[str] = set()
+        self._filled = False
 
     def see(self, entries: Iterable[Entry], looked_s: float) -> None:
         """Takes in what the engine said. What came or went after `looked_s` is known better here."""
@@ -129,7 +129,8 @@ class Inventory:
     def needs_bytes(self, name: str) -> int:
         card = self._card(name)
         if card is None:
-            return max([_UNKNOWN_BYTES, *(estimated_bytes(known) for known in self.cards.values())])
+            largest = max([_UNKNOWN_BYTES, *(estimated_bytes(known) for known in self.cards.values())])
+            return self.residency.at_most(largest)
         sha256, taken_bytes = self._taken.get(name, ("", 0))
         return taken_bytes if sha256 == card.onnx_sha256 else estimated_bytes(card)
 
@@ -141,11 +142,23 @@ class Inventory:
         now_s = time.monotonic()
         return 2 * self._popularity.at(victim, now_s) > max(_HARDLY_WANTED, self._popularity.at(name, now_s))
 
+    async def learn(self, name: str) -> None:
+        if self._card(name) is not None:
+            return
+        entry = next((entry for entry in await self._engine.entries() if entry.name == name), None)
+        if entry is None or entry.card is None:
+            await self._engine.unload_model(name)
+            raise InvalidEntry(f"{name}: it carries no card, so it was not exported by vision-export", "config")
+        self._entries[name] = entry
+        if self._servable(entry.card):
+            self.cards[name] = entry.card
+
     def took(self, name: str, measured_bytes: int | None) -> int:
         card = self._card(name)
         taken_bytes = self.needs_bytes(name) if card is None else estimated_bytes(card)
         if card is not None:
-            if measured_bytes and card.onnx_bytes <= measured_bytes <= _MOST_OVER_ESTIMATE * taken_bytes:
+            # It counts only if it can be true: other work allocates and frees at the same time.
+            if measured_bytes and taken_bytes / 2 <= measured_bytes <= 4 * taken_bytes:
                 taken_bytes = measured_bytes
             self._taken[name] = (card.onnx_sha256, taken_bytes)
         return taken_bytes
@@ -206,14 +219,20 @@ class Inventory:
         return True
 
     def _use_free_memory(self) -> None:
-        """Loads what fits without anybody's leaving: what is not known yet, then the most useful."""
-        for name in (*self._unknown(), *_most_useful_first(self.cards.values())):
+        """At the start, loads what fits without anybody's leaving: what is not known yet, then the most useful.
+
+        Later what is free stays free, for what is asked for next.
+        """
+        if not self.residency.names:
+            self._filled = False
+        for name in (*self._unknown(), *(() if self._filled else _most_useful_first(self.cards.values()))):
             if self.residency.place(name) is None and name not in self._withdrawn and not self._refusal(name):
                 leaving = self._room_for(name)
                 if leaving == () or (leaving and name not in self.cards):
                     self._surveyed.add(name)
                     self.loads.want(name)
                     return
+        self._filled = bool(self.cards)
 
     def _room_for(self, name: str) -> tuple[str, ...] | None:
         """Who would make room for it if nobody waited for it; None: not enough of them."""

@@ -39,6 +39,9 @@ class Owner(Protocol):
     def changed(self) -> None:
         """A model came, went, or began to."""
 
+    async def learn(self, name: str) -> None:
+        """The model is loaded: now the engine can say what it is. Raises InvalidEntry if it is not ours."""
+
     def took(self, name: str, measured_bytes: int | None) -> int:
         """The model is loaded; returns what it is taken to occupy from now on."""
 
@@ -232,6 +235,7 @@ class Loads:
         self._change(name)
         try:
             measured_bytes = await self._engine.load_model(name)
+            await self._owner.learn(name)
             self._residency.arrived(name, self._owner.took(name, measured_bytes))
             took_s = time.monotonic() - request.began_s
             self._times.observe(name, self._owner.file_bytes(name), took_s)

@@ -81,6 +81,10 @@ class Residency:
     def in_use(self, name: str) -> bool:
         return self._in_use[name] > 0
 
+    def at_most(self, needed_bytes: int) -> int:
+        """That, or the whole budget if it is less."""
+        return int(min(needed_bytes, self._budget_bytes))
+
     def hold(self, name: str) -> None:
         """The model is used, or waited for: it does not leave until as many `let_go` as `hold` were called."""
         self._in_use[name] += 1

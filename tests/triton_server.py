@@ -42,11 +42,13 @@ class TritonServer:
 
     url       host:port of its gRPC service
     http_url  its HTTP service        metrics_url  its Prometheus page
+    cold      it begins with nothing loaded
     """
 
-    def __init__(self, repository: Path, log: Path) -> None:
+    def __init__(self, repository: Path, log: Path, *, cold: bool = False) -> None:
         self._repository = repository
         self._log = log
+        self._options = ["--cold"] if cold else []
         http_port, grpc_port, metrics_port = _free_ports(3)
         self._ports = ["--http-port", http_port, "--grpc-port", grpc_port, "--metrics-port", metrics_port]
         self.url = f"127.0.0.1:{grpc_port}"
@@ -63,7 +65,16 @@ class TritonServer:
 
     def start(self) -> None:
         """Returns when every model of the repository is ready. Raises RuntimeError with the end of the log."""
-        arguments = ["--repository", str(self._repository), *self._ports, "--threads", "1", "--exit-timeout", "5"]
+        arguments = [
+            "--repository",
+            str(self._repository),
+            *self._ports,
+            "--threads",
+            "1",
+            "--exit-timeout",
+            "5",
+            *self._options,
+        ]
         with self._log.open("ab") as log:
             # Its own process group, so that `kill` takes the Python stubs along.
             self._process = subprocess.Popen(

@@ -94,15 +94,19 @@ class TritonEngine:
         cards = [card for config in configs if config is not None and (card := self._card(config)) is not None]
         self._cards = {card.name: card for card in cards}
         self._seen = {name: card for name, card in (self._seen | self._cards).items() if name in states}
-        return [self._entry(name, reason) for name, (_, reason) in sorted(states.items())]
+        # What is loaded and carries no card, or carried none when it was, is somebody else's.
+        foreign = {name for name in states if name in self._refused or (name in ready and name not in self._cards)}
+        return [self._entry(name, reason) for name, (_, reason) in sorted(states.items()) if name not in foreign]
 
     async def load_model(self, name: str) -> int | None:
         """Also takes in an entry that was exported anew. Triton tells nobody how much memory a model takes: None."""
         client = self._open_client()
+        started_s = time.monotonic()
         try:
             with _as_our_errors(name, late=EngineUnavailable):
                 async with asyncio.timeout(LOAD_TIMEOUT_S):
                     await client.load_model(name)
+            log.info("%s: loaded %s in %.0f ms", self._url, name, (time.monotonic() - started_s) * 1e3)
         except EngineFailed as err:
             cause = err.__cause__
             said = str(cause.message()) if isinstance(cause, InferenceServerException) else ""
