@@ -37,7 +37,7 @@ def server_command(args: argparse.Namespace) -> list[str]:
         "tritonserver",
         f"--model-repository={args.repository.resolve()}",
         f"--backend-directory={install.BACKENDS}",
-        # Everything is loaded at the start, as with `none`, and a new entry is one call of the load API away; or nothing,
+        # Everything is loaded at the start, and a new entry is one call of the load API away; or nothing is,
         # where a gateway with a memory budget loads. Not `poll`: it looks at folders while they are being written, and
         # forgets a model whose new version is broken.
         "--model-control-mode=explicit",

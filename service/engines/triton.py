@@ -86,7 +86,7 @@ class TritonEngine:
 
     async def entries(self) -> list[Entry]:
         client = self._open_client()
-        with _as_our_errors("the list of models", late=EngineUnavailable):
+        with _as_our_errors("the list of models", late=EngineUnavailable), self._unless_closed():
             async with asyncio.timeout(CARDS_TIMEOUT_S):
                 states = await _states(client)
                 ready = [name for name, (state, _) in states.items() if state == "READY"]
@@ -103,7 +103,7 @@ class TritonEngine:
         client = self._open_client()
         started_s = time.monotonic()
         try:
-            with _as_our_errors(name, late=EngineUnavailable):
+            with _as_our_errors(name, late=EngineUnavailable), self._unless_closed():
                 async with asyncio.timeout(LOAD_TIMEOUT_S):
                     await client.load_model(name)
             log.info("%s: loaded %s in %.0f ms", self._url, name, (time.monotonic() - started_s) * 1e3)
@@ -116,7 +116,7 @@ class TritonEngine:
     async def unload_model(self, name: str) -> None:
         client = self._open_client()
         self._cards.pop(name, None)
-        with _as_our_errors(name, late=EngineUnavailable):
+        with _as_our_errors(name, late=EngineUnavailable), self._unless_closed():
             async with asyncio.timeout(UNLOAD_TIMEOUT_S):
                 await client.unload_model(name)
                 # Triton answers when it has begun; the memory is free when the last run has ended.
@@ -193,7 +193,6 @@ class TritonEngine:
         return ("Triton", *sorted({card.backend for card in self._cards.values()}))
 
     async def close(self) -> None:
-        # Closing the channel cancels what is on it; `_round_trip` sees that it was not its caller who did.
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
@@ -212,7 +211,7 @@ class TritonEngine:
         card = self._cards.get(job.model)
         image = InferInput(card.input_name if card else INPUT_NAME, list(job.pixels.shape), "UINT8")
         image.set_data_from_numpy(job.pixels)
-        try:
+        with self._unless_closed():
             return await client.infer(
                 job.model,
                 [image],
@@ -222,6 +221,12 @@ class TritonEngine:
                 timeout=None if remaining_s is None else max(1, int(remaining_s * 1e6)),
                 client_timeout=remaining_s,
             )
+
+    @contextmanager
+    def _unless_closed(self) -> Iterator[None]:
+        """Closing the channel cancels what is on it; the caller's own task was not cancelled by that."""
+        try:
+            yield
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._client is None and task is not None and not task.cancelling():
@@ -258,8 +263,8 @@ async def _states(client: InferenceServerClient) -> dict[str, tuple[str, str]]:
     """Name → (state, reason) of everything in the server's repository; one that was never loaded has no state."""
     index = await client.get_model_repository_index(client_timeout=CARDS_TIMEOUT_S)
     states: dict[str, tuple[str, str]] = {}
-    for model in index.models:  # one line per version
-        if states.get(model.name, ("", ""))[0] != "READY":
+    for model in index.models:  # one line per version; what begins with a dot is half made, or no model
+        if not model.name.startswith(".") and states.get(model.name, ("", ""))[0] != "READY":
             states[model.name] = (model.state, model.reason)
     return states
 

@@ -70,6 +70,11 @@ class TritonPool:
         self._background: set[asyncio.Task[None]] = set()
         self._closed = True
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Of the servers that it has now."""
+        return tuple(self._servers)
+
     async def open(self) -> None:
         self._closed = False
         await self._resolve()
