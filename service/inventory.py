@@ -65,6 +65,8 @@ class Inventory:
         for entry in sorted(self._entries.values(), key=lambda entry: -useful.get(entry.name, len(useful))):
             if not self._is_newer(entry.name, looked_s):
                 self._settle(entry)
+            if self.residency.place(entry.name) is None and not self._refusal(entry.name):
+                self._refuse_if_too_large(entry.name)
         self.changed()
 
     def state(self, name: str) -> State:
@@ -190,6 +192,12 @@ class Inventory:
             self.residency.resize(entry.name, self.needs_bytes(entry.name))
         elif not entry.loaded and place is Place.RESIDENT:
             self.residency.gone(entry.name)
+
+    def _refuse_if_too_large(self, name: str) -> None:
+        try:
+            self.residency.victims(name, self.needs_bytes(name))
+        except DoesNotFit as err:
+            self.refused(name, InvalidEntry(str(err), "too-large"))
 
     def _refusal(self, name: str) -> str:
         """Why the entry cannot be served; empty if it can, for all that is known."""

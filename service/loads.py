@@ -207,6 +207,7 @@ class Loads:
             )
         except DoesNotFit as err:
             self._owner.refused(name, InvalidEntry(str(err), "too-large"))
+            self._change(name)
             self._end(request, ModelUnavailable(f"{name} does not fit into the memory budget", field="model"))
             return None
         if victims is None and in_background:
