@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,15 +60,15 @@ def only(models: Iterable[str], repository: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def serving(repository: Path) -> Iterator[Server]:
-    """Running and ready; it ends with the `with`."""
+def serving(repository: Path, more: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Running and ready, with `more` settings; it ends with the `with`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
     settings = {"VISION_PORT": str(port), "VISION_REPOSITORY": str(repository), "VISION_LOG_LEVEL": "error"}
     with tempfile.TemporaryFile() as log:
         command = [str(Path(sys.executable).with_name("vision")), "serve"]
-        process = subprocess.Popen(command, env={**clean, **settings}, stdout=log, stderr=log, cwd=ROOT)
+        process = subprocess.Popen(command, env={**clean, **settings, **(more or {})}, stdout=log, stderr=log, cwd=ROOT)
         try:
             _wait_until_ready(port, process)
             yield Server(port, process.pid)

@@ -230,9 +230,11 @@ class Fleet:
                 ).set(1.0)
         self._was_ready = self._was_ready or bool(self.loaded_cards)
         self._metrics.model_ready.clear()
-        for card in usable:
-            if inventory.loaded(card.name):
-                self._metrics.model_ready.labels(card.name).set(1.0 if self._reachable else 0.0)
+        for name in inventory.cards:
+            state = inventory.state(name)
+            # With a budget it is no fault to be cold, and never one to have been unloaded by an operator.
+            if state == "loaded" or state == "refused" or (state == "cold" and not inventory.controlled):
+                self._metrics.model_ready.labels(name).set(state == "loaded" and self._reachable)
 
     def _is_shown(self, card: ModelCard) -> bool:
         """Without a budget the engine decides what there is; but what an operator unloaded here does not vanish."""

@@ -104,9 +104,8 @@ class Residency:
         Raises DoesNotFit if the model would not fit were it alone.
         """
         if needed_bytes > self._budget_bytes:
-            raise DoesNotFit(
-                f"{name}: it needs {needed_bytes / 1e6:.0f} MB of memory, the budget is {self._budget_bytes / 1e6:.0f} MB"
-            )
+            needed, budget = f"{needed_bytes / 1e6:.0f} MB", f"{self._budget_bytes / 1e6:.0f} MB"
+            raise DoesNotFit(f"{name}: it needs {needed} of memory, the budget is {budget}")
         missing = self.used_bytes - self.bytes_of(name) + needed_bytes - self._budget_bytes
         chosen: list[str] = []
         for candidate in self._least_recently_used():
