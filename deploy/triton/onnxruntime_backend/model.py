@@ -5,6 +5,7 @@ Runs inside Triton's Python stub (`triton_python_backend_utils` exists only ther
 time; Triton's scheduler made the batch, so what arrives together is run together.
 """
 
+import contextlib
 import hashlib
 import importlib
 import json
@@ -40,6 +41,7 @@ class TritonPythonModel:
             self._session = aside.submit(_open, ort, path, options).result() if alone else _open(ort, path, options)
             _check_names(config, self._session)
             (aside.submit(self._warm, config).result if alone else lambda: self._warm(config))()
+        _raise_priority()
 
     def execute(self, requests):
         """One response per request, in order. A request that fails takes no other down with it."""
@@ -95,6 +97,14 @@ class TritonPythonModel:
 def _lower_priority():
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADER_NICENESS)
+
+
+def _raise_priority():
+    """What stub.sh lowered, for every thread that there is now."""
+    if os.environ.get("TRITON_STUB_NICED"):
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
 
 
 def _open(ort, path, options):
