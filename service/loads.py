@@ -144,6 +144,9 @@ class Loads:
 
     async def unload(self, name: str) -> None:
         """Returns when the model has left memory, after whatever uses it. Raises EngineUnavailable."""
+        request = self._requests.get(name)
+        if request is not None and request.began_s is None:
+            self._end(request, ModelUnavailable(f"{name} was unloaded by an operator", field="model"))
         while self._residency.place(name) is Place.COMING:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
         if self._residency.resident(name):

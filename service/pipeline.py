@@ -131,7 +131,7 @@ class Pipeline:
         wait_s = max(0.0, plan.fire_at_ms - ask.spent_ms()) / 1e3
         hedge_card = plan.card
         inferred, hedged = await with_hedge(
-            chosen, lambda: self.execution.run(picture, header, hedge_card, ask), wait_s, self.hedges
+            chosen, lambda: self._run_beside(picture, header, hedge_card, ask), wait_s, self.hedges
         )
         if hedged:
             self.metrics.hedges.labels("lost" if inferred.card is decision.card else "won").inc()
@@ -142,12 +142,19 @@ class Pipeline:
     ) -> Served:
         sooner = replace(ask, budget_ms=ask.budget_ms - FALL_BACK_MS)
         inferred, outcome = await run_cascade(
-            self.execution.run(picture, header, first, ask),
+            self._run_beside(picture, header, first, ask),
             lambda: self.execution.run(picture, header, decision.card, sooner),
             self.cascade_confidence,
         )
         self.metrics.cascades.labels(outcome).inc()
         return Served(decision, [inferred], cascade=outcome)
+
+    async def _run_beside(self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask) -> Inferred:
+        """On a model other than the chosen one, if it is still in memory; it stays there until it has answered."""
+        if not self.fleet.loaded(card):
+            raise ModelUnavailable(f"{card.name} is not loaded any more")
+        async with self.fleet.in_use(card, ask.deadline_s):
+            return await self.execution.run(picture, header, card, ask)
 
     def _learn(self, served: Served, ask: Ask) -> None:
         took_ms = ask.spent_ms()

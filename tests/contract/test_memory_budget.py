@@ -154,6 +154,27 @@ async def test_an_operator_s_unload_waits_for_what_runs(budgeted: FakeGateway) -
     assert (await unloading).json()["state"] == "withdrawn"
 
 
+async def test_an_operator_s_unload_ends_the_wait_of_who_asked_for_it(budgeted: FakeGateway) -> None:
+    budgeted.engine.delay_s = 0.5
+    running = [asyncio.create_task(classify(budgeted, model=name)) for name in (SMALL, LARGE)]
+    await asyncio.sleep(0.1)
+    waiting = asyncio.create_task(classify(budgeted, model=MIDDLE))  # nobody can make room for it now
+    await asyncio.sleep(0.1)
+    await budgeted.client.post(f"/v1/models/{MIDDLE}/unload")
+    assert_problem(await waiting, 503, "model-unavailable", field="model")
+    assert [model_of(await task) for task in running] == [SMALL, LARGE]
+    assert (await states(budgeted))[MIDDLE] == "withdrawn"
+
+
+async def test_a_cascade_s_models_both_stay_while_it_runs(budgeted: FakeGateway) -> None:
+    budgeted.engine.delay_s_by_model = {SMALL: 0.3}
+    cascade = asyncio.create_task(classify(budgeted, latency_budget_ms=5000, strategy="cascade"))
+    await asyncio.sleep(0.1)
+    middle = asyncio.create_task(classify(budgeted, model=MIDDLE))
+    assert model_of(await cascade) in (SMALL, LARGE)
+    assert model_of(await middle) == MIDDLE
+
+
 async def test_a_model_that_cannot_be_loaded_is_refused_alone(budgeted: FakeGateway) -> None:
     budgeted.engine.refusing.add(MIDDLE)
     assert_problem(await classify(budgeted, model=MIDDLE), 503, "model-unavailable", field="model")
