@@ -186,6 +186,8 @@ class TritonPool:
             raise self._known(job.model, err) from err
         else:
             outcome = "ok"
+            if server.breaker.ejected:
+                self._metrics.backend_up.labels(server.address).set(1)
             server.breaker.worked()
             return outputs
         finally:
