@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import problems, routes_admin
+from service import problems, routes_admin, routes_control
 from service.access_log import AccessLog
 from service.errors import Forbidden
 from service.gateway import Gateway
@@ -38,6 +38,7 @@ def create_admin_app(gateway: Gateway) -> FastAPI:
     app = FastAPI(title="vision-gateway, admin port", version="0.1.0", docs_url=None, redoc_url=None)
     app.state.gateway = gateway
     app.include_router(routes_admin.router)
+    app.include_router(routes_control.router)
     problems.install(app)
     app.add_middleware(NoPages)
     app.add_middleware(SecurityHeaders)

@@ -53,7 +53,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     keys = KeyRing(Path(settings.api_keys_file)) if settings.api_keys_file else None
     workers = Workers(settings.workers or os.cpu_count() or 1)
     predictor = Predictor(workers.count)
-    gateway = _join(settings, engine or _engine(settings, workers, predictor), workers, predictor)
+    metrics = Metrics()
+    gateway = _join(settings, engine or _engine(settings, workers, predictor, metrics), workers, predictor, metrics)
 
     probes = Probes(gateway.engine, gateway.fleet, predictor, gateway.pipeline, settings.probe_after_s)
 
@@ -90,9 +91,9 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     return app
 
 
-def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predictor) -> Gateway:
-    metrics, cache = Metrics(), Cache(settings.cache_bytes)
-    fleet = Fleet(engine, metrics, settings.poll_interval_s)
+def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics) -> Gateway:
+    cache = Cache(settings.cache_bytes)
+    fleet = Fleet(engine, metrics, settings.poll_interval_s, memory_budget_bytes=settings.memory_budget_bytes)
     limits = SizeLimits(settings.max_pixels, settings.max_side_px)
     pipeline = Pipeline(
         chooser=Chooser(engine, fleet, predictor, metrics),
@@ -113,12 +114,17 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
     return Gateway(settings, engine, fleet, predictor, metrics, pipeline, tensors)
 
 
-def _engine(settings: Settings, workers: Workers, predictor: Predictor) -> Engine:
+def _engine(settings: Settings, workers: Workers, predictor: Predictor, metrics: Metrics) -> Engine:
+    controlled = settings.memory_budget_bytes > 0
+
     def expected_s(card: ModelCard, rows: int) -> float:
         return predictor.run_ms(card, rows) / 1e3
 
     if settings.engine == "triton":
-        from service.engines.triton import TritonEngine
+        from service.engines.triton_pool import TritonPool
 
-        return TritonEngine(settings.triton_url, expected_s)
-    return EmbeddedEngine(settings.repository, workers, expected_s, idle_cores=settings.idle_cores)
+        folder = settings.repository if controlled else None
+        return TritonPool(settings.triton_url, expected_s, metrics, folder=folder, mirrored=controlled)
+    # A second session of a model is memory that no budget knows of.
+    idle_cores = settings.idle_cores and not controlled
+    return EmbeddedEngine(settings.repository, workers, expected_s, idle_cores=idle_cores, load_all=not controlled)

@@ -24,9 +24,11 @@ bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each er
     ├── CapacityError           503: nothing wrong with the request
     │   ├── Overloaded          503  too many requests in flight
     │   ├── DeadlineInfeasible  503  no model makes the budget just now
+    │   ├── ModelLoading        503  the model is being loaded, and will not be there in time
     │   └── NotReady            503  no model is ready yet
     ├── EngineError
     │   ├── EngineUnavailable   503  the inference server does not answer
+    │   │   └── ModelUnavailable   503  it does, but this model is not loaded there
     │   ├── DeadlineExceeded    504  admitted, but not finished in time
     │   └── EngineFailed        500  the model itself failed
     └── InvalidEntry            a repository entry that cannot be served (never reaches a client as such)
@@ -193,6 +195,11 @@ class DeadlineInfeasible(CapacityError):
     title = "No model would answer in time just now"
 
 
+class ModelLoading(CapacityError):
+    code = "model-loading"
+    title = "The model is being loaded"
+
+
 class NotReady(CapacityError):
     code = "not-ready"
     title = "No model is ready"
@@ -212,6 +219,11 @@ class EngineUnavailable(EngineError):
     retry_after_s = 1.0
 
 
+class ModelUnavailable(EngineUnavailable):
+    code = "model-unavailable"
+    title = "The model is in the repository, but cannot be used now"
+
+
 class DeadlineExceeded(EngineError):
     status = 504
     code = "deadline-exceeded"
@@ -225,5 +237,11 @@ class EngineFailed(EngineError):
 
 
 class InvalidEntry(VisionError):
+    """`reason` is one word for metrics: config, incomplete, digest, external-data, graph, too-large."""
+
     code = "invalid-entry"
     title = "A model repository entry cannot be served"
+
+    def __init__(self, detail: str, reason: str = "config") -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -15,6 +15,7 @@ DURATION_BUCKETS_S = (
     *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1),
     *(0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0),
 )
+LOAD_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 
@@ -41,6 +42,8 @@ class Metrics:
         self.activity = Activity()
         self._requests()
         self._models()
+        self._residency()
+        self._backends()
         self._routing()
 
     def _requests(self) -> None:
@@ -126,6 +129,70 @@ class Metrics:
         )
         self.model_ready = Gauge(
             "vision_model_ready", "1 if the model would answer now.", ("model",), registry=registry
+        )
+
+    def _residency(self) -> None:
+        registry = self.registry
+        self.model_state = Gauge(
+            "vision_model_state",
+            "1 for the state that the entry is in: loaded, loading, unloading, cold, withdrawn or refused.",
+            ("model", "state"),
+            registry=registry,
+        )
+        self.model_refused = Gauge(
+            "vision_model_refused",
+            "1 for an entry that is refused: config, incomplete, digest, external-data, graph, contract or too-large.",
+            ("model", "reason"),
+            registry=registry,
+        )
+        self.model_memory = Gauge(
+            "vision_model_memory_bytes",
+            "What a loaded model takes: measured on load by the embedded engine, else estimated.",
+            ("model",),
+            registry=registry,
+        )
+        self.model_load_duration = Histogram(
+            "vision_model_load_duration_seconds",
+            "Loading one model.",
+            ("model",),
+            buckets=LOAD_BUCKETS_S,
+            registry=registry,
+        )
+        self.model_loads = Counter(
+            "vision_model_loads",
+            "Models loaded by this gateway, by why and how it ended.",
+            ("model", "why", "outcome"),
+            registry=registry,
+        )
+        self.model_evictions = Counter(
+            "vision_model_evictions", "Models unloaded to make room for another.", ("model",), registry=registry
+        )
+
+    def _backends(self) -> None:
+        registry = self.registry
+        self.backend_up = Gauge(
+            "vision_backend_up", "1 if this Triton answers and gets work.", ("backend",), registry=registry
+        )
+        self.backend_in_flight = Gauge(
+            "vision_backend_in_flight_jobs", "Work on its way to this Triton.", ("backend",), registry=registry
+        )
+        self.backend_requests = Counter(
+            "vision_backend_jobs",
+            "Work given to this Triton, by how it ended: ok, cancelled or the code of the error.",
+            ("backend", "outcome"),
+            registry=registry,
+        )
+        self.backend_retries = Counter(
+            "vision_backend_retries",
+            "Work that another Triton lost or was too full for, given to this one.",
+            ("backend",),
+            registry=registry,
+        )
+        self.backend_ejections = Counter(
+            "vision_backend_ejections",
+            "Times that this Triton failed and got no more work until it was well again.",
+            ("backend",),
+            registry=registry,
         )
 
     def _routing(self) -> None:

@@ -12,7 +12,13 @@ from service.ask import Ask
 from service.bodies import Picture
 from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
 from service.decision import Chooser, Decision
-from service.errors import DeadlineExceeded, DeadlineInfeasible, EngineUnavailable, Overloaded
+from service.errors import (
+    DeadlineExceeded,
+    DeadlineInfeasible,
+    EngineUnavailable,
+    ModelUnavailable,
+    Overloaded,
+)
 from service.execution import Execution, Inferred
 from service.fair_share import Permits
 from service.fleet import Fleet
@@ -68,7 +74,9 @@ class Pipeline:
             said = decision.choice.reason
             tracing.say(chosen=decision.card.name, reason=said, predicted_ms=round(decision.p95_ms, 3))
             try:
-                served = await self._run(pictures, headers, decision, ask)
+                served = await self._run_loaded(pictures, headers, decision, ask)
+            except ModelUnavailable:
+                raise
             except EngineUnavailable:
                 self.fleet.engine_lost()
                 raise
@@ -77,6 +85,21 @@ class Pipeline:
                 raise
             self._learn(served, ask)
             return served
+
+    async def _run_loaded(
+        self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask
+    ) -> Served:
+        """As `_run`, with the model kept in memory, or brought there first."""
+        for last in (False, True):
+            try:
+                async with self.fleet.in_use(decision.card, ask.deadline_s):
+                    return await self._run(pictures, headers, decision, ask)
+            except ModelUnavailable:
+                # Gone since the last look: with a memory budget it is loaded again, once.
+                self.fleet.model_lost(decision.card.name)
+                if last:
+                    raise
+        raise AssertionError("not reached")
 
     async def _run(self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask) -> Served:
         announced = [self.execution.announce(decision.card, ask) for _ in pictures]
@@ -122,7 +145,7 @@ class Pipeline:
         wait_s = max(0.0, plan.fire_at_ms - ask.spent_ms()) / 1e3
         hedge_card = plan.card
         inferred, hedged = await with_hedge(
-            chosen, lambda: self.execution.run(picture, header, hedge_card, ask), wait_s, self.hedges
+            chosen, lambda: self._run_beside(picture, header, hedge_card, ask), wait_s, self.hedges
         )
         if hedged:
             self.metrics.hedges.labels("lost" if inferred.card is decision.card else "won").inc()
@@ -133,16 +156,24 @@ class Pipeline:
     ) -> Served:
         sooner = replace(ask, budget_ms=ask.budget_ms - FALL_BACK_MS)
         inferred, outcome = await run_cascade(
-            self.execution.run(picture, header, first, ask),
+            self._run_beside(picture, header, first, ask),
             lambda: self.execution.run(picture, header, decision.card, sooner),
             self.cascade_confidence,
         )
         self.metrics.cascades.labels(outcome).inc()
         return Served(decision, [inferred], cascade=outcome)
 
+    async def _run_beside(self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask) -> Inferred:
+        """On a model other than the chosen one, if it is still in memory; it stays there until it has answered."""
+        if not self.fleet.loaded(card):
+            raise ModelUnavailable(f"{card.name} is not loaded any more")
+        async with self.fleet.in_use(card, ask.deadline_s):
+            return await self.execution.run(picture, header, card, ask)
+
     def _learn(self, served: Served, ask: Ask) -> None:
         took_ms = ask.spent_ms()
-        if served.cascade is None and not any(picture.cached for picture in served.pictures):
+        ran = not served.decision.cold and not any(picture.cached for picture in served.pictures)
+        if served.cascade is None and ran:  # of a load, or of what was kept, predictions of runs learn nothing
             if served.card is served.decision.card:
                 # What idle cores saved is no promise to those who come when there are none.
                 saved_ms = max(picture.saved_ms for picture in served.pictures)
@@ -155,7 +186,7 @@ class Pipeline:
     def learn_miss(self, decision: Decision, ask: Ask) -> None:
         """Tells the predictor of a request that was not answered in time."""
         # How long it would have taken is unknown, but it was longer than promised, where a promise was made.
-        if decision.p95_ms <= ask.budget_ms:
+        if decision.p95_ms <= ask.budget_ms and not decision.cold:
             self.observe(decision, ask, max(ask.spent_ms(), decision.p95_ms * 1.01), late=True)
 
     def observe(self, decision: Decision, ask: Ask, took_ms: float, *, late: bool) -> None:

@@ -52,7 +52,7 @@ class Probes:
                 await self._probe(card)
 
     def _stalest(self) -> ModelCard | None:
-        routable = [card for card in self._fleet.cards if card.profile is not None and card.weights.trained]
+        routable = [card for card in self._fleet.loaded_cards if card.profile is not None and card.weights.trained]
         if not self._fleet.ready or not routable:
             return None
         card = min(routable, key=lambda card: self._predictor.last_run_s(card.name))

@@ -126,7 +126,7 @@ async def list_models(gateway: Gate) -> ModelList:
         ready=fleet.ready,
         tiers_ms={tier: gateway.settings.tier_budget_ms(tier) for tier in get_args(Tier)},
         max_budget_ms=gateway.settings.max_budget_ms,
-        models=[model_info(card, gateway.predictor) for card in fleet.cards],
+        models=[model_info(card, gateway.predictor, fleet.state(card.name)) for card in fleet.cards],
     )
 
 
@@ -135,7 +135,7 @@ async def get_model(
     gateway: Gate, name: Annotated[str, Path(max_length=200, description="As `GET /v1/models` lists it.")]
 ) -> ModelDetail:
     """One model, with the names of its classes."""
-    return model_detail(gateway.fleet.card(name), gateway.predictor)
+    return model_detail(gateway.fleet.card(name), gateway.predictor, gateway.fleet.state(name))
 
 
 @router.get("/health/live", operation_id="live", tags=["health"])

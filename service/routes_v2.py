@@ -12,7 +12,7 @@ from starlette.responses import Response
 from service.bodies import read_chunks
 from service.clients import client_of
 from service.compression import coding_of_body, coding_wished
-from service.errors import InvalidBody, UnknownModel
+from service.errors import InvalidBody, ModelUnavailable, UnknownModel
 from service.exchange import unless_gone
 from service.gateway import Gateway, gateway_of, gateway_of_app
 from service.manifest import VERSION, ModelCard
@@ -111,6 +111,8 @@ async def version_metadata(card: ModelVersion) -> ModelMetadata:
 async def model_ready(gateway: Gate, card: Model) -> ModelReady:
     """200 if the model would answer now."""
     gateway.fleet.require_ready()
+    if not gateway.fleet.loaded(card):
+        raise ModelUnavailable(f"{card.name} is not in memory: {gateway.fleet.state(card.name)}", field="name")
     return ModelReady(name=card.name, ready=True)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.ask import Strategy, TierLabel
 from service.cascade import Outcome
+from service.inventory import State
 from service.manifest import Interpolation, Precision, ResizeMode, SegmentKind, Task
 from service.routing import Reason
 from service.settings import Tier
@@ -305,6 +306,9 @@ class ModelInfo(Wire):
 
     name: str
     version: str
+    state: State = Field(
+        description="`loaded`: answers at once. `cold`: is loaded when asked for. `withdrawn`: an operator unloaded it."
+    )
     variant_of: str
     task: Task
     segment_kind: SegmentKind | None
@@ -331,6 +335,13 @@ class ModelDetail(ModelInfo):
     """The same, with the names of the classes."""
 
     class_names: list[str] = Field(description="Index = class_id; what `classes=` takes.")
+
+
+class ModelState(Wire):
+    """What became of a model that an operator loaded or unloaded."""
+
+    name: str
+    state: State
 
 
 class ModelList(Wire):

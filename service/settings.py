@@ -37,9 +37,21 @@ class Settings(BaseSettings):
 
     engine: Literal["embedded", "triton"] = Field("embedded", description="What runs the models.")
     repository: Path = Field(
-        Path("model_repository"), description="Model repository; used by the embedded engine only."
+        Path("model_repository"),
+        description="Model repository of the embedded engine; with engine=triton and a memory budget, Triton's, if it "
+        "can be read here too.",
     )
-    triton_url: str = Field("127.0.0.1:8001", description="gRPC address of Triton; used by engine=triton only.")
+    triton_url: str = Field(
+        "127.0.0.1:8001",
+        description="gRPC address of Triton, or several with commas; a name that stands for several means each of "
+        "them. Used by engine=triton only.",
+    )
+    memory_budget_bytes: int = Field(
+        0,
+        ge=0,
+        description="What all loaded models together may take; the least recently used make room. 0: no limit, and "
+        "what Triton has loaded is its own business.",
+    )
     poll_interval_s: float = Field(0.5, gt=0, le=60, description="How often the engine is asked what is ready.")
 
     tier_realtime_ms: float = Field(15, gt=0, description="Budget of tier=realtime.")

@@ -138,12 +138,18 @@ def model_config(card: ModelCard) -> dict[str, Any]:
 
 
 def index(fleet: Fleet) -> list[IndexEntry]:
-    """Every model the gateway has seen."""
-    reason = "" if fleet.ready else "the inference server does not answer"
-    return [
-        IndexEntry(name=card.name, version=VERSION, state="READY" if fleet.ready else "UNAVAILABLE", reason=reason)
-        for card in fleet.cards
-    ]
+    """Every model the gateway has seen. One that is not in memory is not ready; a request for it may bring it there."""
+    return [_index_entry(fleet, card) for card in fleet.cards]
+
+
+def _index_entry(fleet: Fleet, card: ModelCard) -> IndexEntry:
+    if not fleet.ready:
+        return IndexEntry(
+            name=card.name, version=VERSION, state="UNAVAILABLE", reason="the inference server does not answer"
+        )
+    if not fleet.loaded(card):
+        return IndexEntry(name=card.name, version=VERSION, state="UNAVAILABLE", reason=fleet.state(card.name))
+    return IndexEntry(name=card.name, version=VERSION, state="READY", reason="")
 
 
 def statistics_of(name: str, record: Record) -> StatisticsOfModel:

@@ -17,7 +17,7 @@ from service.clients import Client
 from service.compression import Coding, pack, unpack
 from service.decision import Decision, demand_of, refusal_error
 from service.engines.protocol import Engine, Job, Outputs
-from service.errors import DeadlineExceeded, EngineUnavailable, InvalidParameter
+from service.errors import DeadlineExceeded, EngineUnavailable, InvalidParameter, ModelUnavailable
 from service.latency import Variants
 from service.manifest import ModelCard
 from service.pipeline import Pipeline
@@ -98,9 +98,14 @@ class TensorPath:
             request, read_ms = await self._read(card, packet, ask)
             ask = self._asked(ask, request, client)
             decision = self._admit(card, len(request.pixels), ask)
+            cold = not self._pipeline.fleet.loaded(card)
             try:
-                outputs = await self._infer(card, request, ask)
+                async with self._pipeline.fleet.in_use(card, ask.deadline_s):
+                    outputs = await self._infer(card, request, ask)
                 (body, json_bytes), write_ms = await self._write(card, packet, request, outputs, ask)
+            except ModelUnavailable:
+                self._pipeline.fleet.model_lost(card.name)
+                raise
             except EngineUnavailable:
                 self._pipeline.fleet.engine_lost()
                 raise
@@ -108,7 +113,8 @@ class TensorPath:
                 self._pipeline.learn_miss(decision, ask)
                 raise
             took_ms = ask.spent_ms()
-            self._pipeline.observe(decision, ask, took_ms, late=took_ms > ask.budget_ms)
+            if not cold:  # of a load, predictions of runs learn nothing
+                self._pipeline.observe(decision, ask, took_ms, late=took_ms > ask.budget_ms)
             if took_ms > ask.budget_ms:
                 raise DeadlineExceeded(f"the answer came after {took_ms:.0f} ms; the budget was {ask.budget_ms:g} ms")
             self._pipeline.execution.statistics.answered(

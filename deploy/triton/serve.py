@@ -37,10 +37,11 @@ def server_command(args: argparse.Namespace) -> list[str]:
         "tritonserver",
         f"--model-repository={args.repository.resolve()}",
         f"--backend-directory={install.BACKENDS}",
-        # Everything is loaded at the start, as with `none`, and a new entry is one call of the load API away. Not
-        # `poll`: it looks at folders while they are being written, and forgets a model whose new version is broken.
+        # Everything is loaded at the start, and a new entry is one call of the load API away; or nothing is,
+        # where a gateway with a memory budget loads. Not `poll`: it looks at folders while they are being written, and
+        # forgets a model whose new version is broken.
         "--model-control-mode=explicit",
-        "--load-model=*",
+        *([] if args.cold else ["--load-model=*"]),
         # A broken entry is not ready and says so; the others serve.
         "--exit-on-error=false",
         "--strict-readiness=true",
@@ -79,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=_threads(), help="of ONNX Runtime, for each instance")
     parser.add_argument("--exit-timeout", type=int, default=10, help="seconds that running inferences get on SIGTERM")
     parser.add_argument("--trace-endpoint", default="", help="collector of traces, OTLP over HTTP")
+    parser.add_argument("--cold", action="store_true", help="load nothing: a gateway with a memory budget does")
     parser.add_argument("--verbose", action="store_true", help="log every request")
     return parser.parse_args()
 

@@ -14,6 +14,7 @@ from service.cli.models import models
 from service.cli.route import route
 from service.cli.segment import segment
 from service.cli.serve import serve
+from service.verify_command import verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +30,7 @@ app.command()(segment)
 app.command()(route)
 app.command()(models)
 app.command()(plan_command.plan)
+app.command()(verify)
 app.add_typer(keys_command.app, name="keys")
 
 

@@ -74,6 +74,21 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the repository, as the engine sees it.
+
+    card     None: not known, as of an entry that a server has never loaded
+    loaded   it would answer now
+    refused  why it cannot be loaded: one word, as InvalidEntry has it; empty: it can
+    """
+
+    name: str
+    card: ModelCard | None
+    loaded: bool
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Before(Generic[Item, Result]):
     """What has to happen on a worker before a job can run: decoding its picture.
 
@@ -106,11 +121,27 @@ class Engine(Protocol):
     async def cards(self) -> list[ModelCard]:
         """The models that would answer now. Raises EngineUnavailable within a second if nobody answers."""
 
+    async def entries(self) -> list[Entry]:
+        """Everything that is in the repository, loaded or not. Raises EngineUnavailable as `cards` does."""
+
+    async def load_model(self, name: str) -> int | None:
+        """Loads the entry beside whatever runs; no harm if it is loaded. Returns the bytes it took, if that was seen.
+
+        Raises UnknownModel, InvalidEntry (saying why it cannot be served), EngineUnavailable.
+        """
+
+    async def unload_model(self, name: str) -> None:
+        """Returns when the model's memory is free; runs that have begun finish first. No harm if it is not loaded.
+
+        Raises EngineUnavailable.
+        """
+
     async def infer(self, job: Job) -> Outputs:
         """The model's outputs for the job.
 
-        Raises UnknownModel, DeadlineExceeded (also when the deadline passes while the model runs),
-        EngineUnavailable, EngineFailed, Overloaded. Cancelling the awaiting task drops work not yet begun.
+        Raises UnknownModel, ModelUnavailable (it is there, but not loaded), DeadlineExceeded (also when the deadline
+        passes while the model runs), EngineUnavailable, EngineFailed, Overloaded. Cancelling the awaiting task drops
+        work not yet begun.
         """
 
     def load(self, deadline_s: float) -> Load:

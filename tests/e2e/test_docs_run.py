@@ -45,6 +45,8 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/tracing.md", "pip install 'vision-gateway[otel]'"): "tests/contract/test_tracing.py",
     ("docs/triton.md", "make triton-install"): "tests/contract/test_triton_engine.py",
     ("docs/benchmarks.md", "make bench"): LONG,
+    ("docs/fleet.md", "VISION_MEMORY_BUDGET_BYTES=2000000000 vision serve"): "tests/e2e/test_memory_budget.py",
+    ("docs/fleet.md", "vision verify model_repository"): "tests/contract/test_integrity.py",
     ("deploy/README.md", "cp .env.example .env"): DOCKER,
     ("deploy/README.md", "docker compose run --rm exporter --list"): DOCKER,
     ("deploy/README.md", "docker compose exec prometheus"): DOCKER,
