@@ -19,8 +19,9 @@ BESIDE = [name for name in mkdocs_repository.PAGES if (ROOT / name).is_file()]
 
 
 def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    command = [
-        Path(sys.executable).with_name("mkdocs"),
+    mkdocs = Path(sys.executable).with_name("mkdocs")
+    command: list[str | Path] = [
+        mkdocs,
         "build",
         "--strict",
         "--config-file",
