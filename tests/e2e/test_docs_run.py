@@ -25,9 +25,10 @@ from tests.gateway_server import ROOT, GatewayServer
 LONG = "minutes; changes the installation or the repository"
 DOCKER = "wants a Docker Engine and the official images; the files are held against their schemas by tests/deploy"
 CLUSTER = "wants a cluster; tests/deploy renders the overlays and holds every object against Kubernetes' schemas"
+DATA = "wants the labelled data sets; tests/unit/test_evaluation.py scores small ones"
 GPU = "wants an NVIDIA GPU"
 SERVES = "serves until it is interrupted; the blocks here talk to such a server"
-# Page and beginning of the first line of a block that is not run here → why, or the test that runs it, as a path.
+# Page and beginning of the first line of a block that is not run here → why, or the path of the test that does the same.
 NOT_RUN: dict[tuple[str, str], str] = {
     ("README.md", "make serve"): SERVES,
     ("docs/start.md", "make serve"): SERVES,
@@ -39,7 +40,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "docs/quantisation.md",
         "vision-export efficientnet_lite0 --precision int8",
     ): "tests/parity/test_quantisation_parity.py",
-    ("docs/starter-heads.md", "vision-eval detect  pennfudan"): "tests/e2e/test_people_and_scenes.py",
+    ("docs/starter-heads.md", "vision-eval detect  pennfudan"): DATA,
     ("docs/tensorrt.md", "vision-export efficientnet_lite0 --precision fp16"): "tests/unit/test_fp16.py",
     ("docs/tensorrt.md", "pip install 'vision-gateway[export,gpu]'"): GPU,
     ("docs/tracing.md", "pip install 'vision-gateway[otel]'"): "tests/contract/test_tracing.py",
