@@ -28,7 +28,7 @@ CLUSTER = "wants a cluster; tests/deploy renders the overlays and holds every ob
 DATA = "wants the labelled data sets; tests/unit/test_evaluation.py scores small ones"
 GPU = "wants an NVIDIA GPU"
 SERVES = "serves until it is interrupted; the blocks here talk to such a server"
-# Page and beginning of the first line of a block that is not run here → why, or the path of the test that does the same.
+# Page and beginning of the first line of a block not run here → why, or the path of the test that does the same.
 NOT_RUN: dict[tuple[str, str], str] = {
     ("README.md", "make serve"): SERVES,
     ("docs/start.md", "make serve"): SERVES,
