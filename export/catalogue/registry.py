@@ -11,6 +11,7 @@ from export.catalogue import (
     bit,
     condensenet,
     densenet,
+    detectors,
     efficientnet,
     efficientnet_lite,
     effnet,
@@ -24,10 +25,12 @@ from export.catalogue import (
     mobilenet_v3,
     nin,
     resnet,
+    segmenters,
     senet,
     shufflenet,
     squeezenet,
     starter,
+    transformers_located,
     vgg,
     vit,
 )
@@ -58,6 +61,9 @@ FAMILIES: tuple[tuple[Row, ...], ...] = (
     efficientnet.ROWS,
     efficientnet_lite.ROWS,
     vit.ROWS,
+    detectors.ROWS,
+    segmenters.ROWS,
+    transformers_located.ROWS,
     starter.ROWS,
 )
 
