@@ -17,9 +17,9 @@ from torch import nn
 from export.catalogue.row import Row
 from export.external_data import external_data_result
 from export.for_serving import for_serving
+from export.heads import nms, roi_pool
 from export.heads.by_name import graph_of
 from export.heads.located import LocatedGraph
-from export.heads.nms import translation_table
 from export.lively import lively
 from export.optimise import optimise
 from export.photographs import photographs
@@ -27,7 +27,7 @@ from export.reference import Arrays, Reference
 from export.save import save
 from export.starter.placements import letterbox
 from export.steps import Say
-from export.to_onnx import to_onnx
+from export.to_onnx import Translations, to_onnx
 from export.upstream import cut_by
 from export.verified import Verified
 from export.verify_located import verify_located
@@ -51,7 +51,7 @@ def make_located(row: Row, module: nn.Module, untrained: bool, entry: Path, say:
     outputs, taps = _specs(graph, row.resize.size_hw)
     say("to ONNX")
     names = (*graph.outputs, *graph.taps)
-    model = to_onnx(graph, row.resize.size_hw, names, translation_table(), trace_first=row.exporter == "trace")
+    model = to_onnx(graph, row.resize.size_hw, names, translations(), trace_first=row.exporter == "trace")
     say("optimise")
     tapped = entry / _TAPPED
     onnx_path(tapped).parent.mkdir(parents=True)
@@ -64,6 +64,11 @@ def make_located(row: Row, module: nn.Module, untrained: bool, entry: Path, say:
     onnx_path(tapped).parent.rmdir()
     tapped.rmdir()
     return Verified(graph, reference, outputs, results + external_data_result(entry))
+
+
+def translations() -> Translations:
+    """How the operators become ONNX that the exporter does not know, or knows wrong."""
+    return {**nms.translation_table(), **roi_pool.translation()}
 
 
 def pictures(rule: ResizeRule, count: int) -> NDArray[np.uint8]:

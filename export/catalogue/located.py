@@ -31,6 +31,21 @@ def letterbox(side_px: int, note: str = "") -> Pixels:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnLabels:
+    """Classes that are no set the service ships."""
+
+    names: tuple[str, ...]
+
+    @property
+    def labels(self) -> Labels:
+        return Labels("own", len(self.names))
+
+
+def own_labels(*names: str) -> OwnLabels:
+    return OwnLabels(names)
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """As published: percent, of which metric on which data, according to whom."""
 

@@ -26,6 +26,7 @@ from export.catalogue import (
     nin,
     resnet,
     segmenters,
+    segmenters_more,
     senet,
     shufflenet,
     squeezenet,
@@ -33,6 +34,7 @@ from export.catalogue import (
     transformers_located,
     vgg,
     vit,
+    yolo,
 )
 from export.catalogue.row import Row
 from export.errors import UnknownRow
@@ -63,6 +65,8 @@ FAMILIES: tuple[tuple[Row, ...], ...] = (
     vit.ROWS,
     detectors.ROWS,
     segmenters.ROWS,
+    yolo.ROWS,
+    segmenters_more.ROWS,
     transformers_located.ROWS,
     starter.ROWS,
 )

@@ -39,6 +39,12 @@ HEADS: Mapping[str, Wrapper] = MappingProxyType(
         "mask2former_instance": _from("query_masks", "Mask2FormerInstance"),
         "mask2former_semantic": _from("query_masks", "Mask2FormerSemantic"),
         "semantic": _from("semantic", "Semantic"),
+        "edges": _from("semantic", "Edges"),
+        "unet_2015": _from("semantic", "ValidUNet"),
+        "yolo_v1": _from("yolo", "ReadV1"),
+        "yolo_v2": _from("yolo", "ReadV2"),
+        "yolo_v3": _from("yolo", "ReadV3"),
+        "rcnn": _from("windows", "Windows"),
         "torchvision_semantic": _from("semantic", "TorchvisionSemantic"),
     }
 )

@@ -46,6 +46,24 @@ class Semantic(LocatedGraph):
         return [layer for layer in self.module.modules() if isinstance(layer, nn.Conv2d)][-1]
 
 
+class Edges(Semantic):
+    """One logit a pixel: 1 where it is above zero."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        logits = self.logits(self.pixels(image))
+        return (logits[:, 0] > 0).to(torch.uint8), logits
+
+
+class ValidUNet(Semantic):
+    """A network that sees grey pictures and answers for their middle; around it the map says 255, not seen."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        logits = self.module(self.pixels(image).mean(1, keepdim=True))
+        sides = [(a - b) // 2 for a, b in zip(self.size_hw, logits.shape[-2:], strict=True)]
+        found = F.pad(logits.argmax(1), (sides[1], sides[1], sides[0], sides[0]), value=255)
+        return found.to(torch.uint8), logits
+
+
 class TorchvisionSemantic(Semantic):
     """FCN, DeepLabV3 and LR-ASPP give a dictionary, at the input's size."""
 
