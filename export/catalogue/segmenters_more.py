@@ -77,9 +77,7 @@ def _smp(name: str, constructor: str, family: str, paper: str, year: int, millio
 
 
 CELLS, EDGES = own_labels("background", "cell"), own_labels("background", "edge")
-GREY = Pixels(
-    ResizeRule("squash", (572, 572)), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "the paper's size, in grey; no library"
-)
+GREY = Pixels(ResizeRule("squash", (572, 572)), HALF, HALF, "the paper's size, in grey; no library")
 
 
 def _setr(decoder: str, millions: tuple[float, float], note: str = "") -> Row:

@@ -53,7 +53,7 @@ class Yolo(LocatedGraph):
 
 class ReadV1(Yolo):
     def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Source: arXiv:1506.02640, section 2: centre within its cell, size as the square root of the picture's share."""
+        """Source: arXiv:1506.02640, section 2: centre within its cell, size as the root of the picture's share."""
         maps = self.module(x)  # (N, 7, 7, 10 + C)
         boxes = maps[..., : 5 * BOXES].reshape(-1, CELLS * CELLS, BOXES, 5)
         kinds = maps[..., 5 * BOXES :].reshape(-1, CELLS * CELLS, 1, self.kinds)
@@ -95,8 +95,9 @@ class ReadV3(Yolo):
 
 
 def decode(raw: Tensor, sizes: list[tuple[float, float]], kinds: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A map (N, A · (5 + C), h, w) → boxes (N, P, 4) as centre and size in 0..1, objectness (N, P, 1), logits (N, P, C).
+    """A map (N, A · (5 + C), h, w) → boxes (N, P, 4), objectness (N, P, 1), class logits (N, P, C).
 
+    boxes   centre and size in 0..1
     sizes   of each anchor, width and height as shares of the picture
     """
     height, width = raw.shape[-2:]
