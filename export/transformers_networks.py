@@ -55,33 +55,38 @@ def _detr_config(backbone: str, classes: int, **config: Any) -> Any:
 
 
 def detr(backbone: str = "resnet50", classes: int = 91, **config: Any) -> nn.Module:
-    return _of.DetrForObjectDetection(_detr_config(backbone, classes, **config))
+    module: nn.Module = _of.DetrForObjectDetection(_detr_config(backbone, classes, **config))
+    return module
 
 
 def detr_panoptic(backbone: str = "resnet50", classes: int = 250, **config: Any) -> nn.Module:
-    return _of.DetrForSegmentation(_detr_config(backbone, classes, **config))
+    module: nn.Module = _of.DetrForSegmentation(_detr_config(backbone, classes, **config))
+    return module
 
 
 def deformable_detr(backbone: str = "resnet50", classes: int = 91, **config: Any) -> nn.Module:
-    return _of.DeformableDetrForObjectDetection(
+    module: nn.Module = _of.DeformableDetrForObjectDetection(
         _of.DeformableDetrConfig(backbone_config=_backbone(backbone, (2, 3, 4)), num_labels=classes, **config)
     )
+    return module
 
 
 def mask2former(swin: str = "tiny", classes: int = 133, **config: Any) -> nn.Module:
-    return _of.Mask2FormerForUniversalSegmentation(
+    module: nn.Module = _of.Mask2FormerForUniversalSegmentation(
         _of.Mask2FormerConfig(backbone_config=_swin(swin), num_labels=classes, **config)
     )
+    return module
 
 
 def maskformer(swin: str = "base", classes: int = 133, decoder_layers: int = 6) -> nn.Module:
-    return _of.MaskFormerForInstanceSegmentation(
+    module: nn.Module = _of.MaskFormerForInstanceSegmentation(
         _of.MaskFormerConfig(
             backbone_config=_swin(swin),
             decoder_config=_of.DetrConfig(num_labels=classes, decoder_layers=decoder_layers),
             num_labels=classes,
         )
     )
+    return module
 
 
 class SegformerLogits(nn.Module):

@@ -24,13 +24,13 @@ class Encoder(nn.Module):
 
     def __init__(self, vit: str, size_px: int, blocks: tuple[int, ...]) -> None:
         super().__init__()
-        self.vit: Any = timm.create_model(vit, pretrained=False, img_size=size_px, num_classes=0)
-        self.width: int = self.vit.embed_dim
-        depth = len(self.vit.blocks)
+        network: Any = timm.create_model(vit, pretrained=False, img_size=size_px, num_classes=0)
+        self.vit, self.width, depth = network, int(network.embed_dim), len(network.blocks)
         self.wanted = [round(share * depth / 24) - 1 for share in blocks]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = self.vit.forward_intermediates(
+        vit: Any = self.vit
+        maps: list[Tensor] = vit.forward_intermediates(
             x, indices=self.wanted, norm=True, intermediates_only=True, output_fmt="NCHW"
         )
         return maps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_weights_and_quality_are_torchvision_s(row: Row) -> None:
 @pytest.mark.parametrize("row", DETECTORS.values(), ids=DETECTORS.keys())
 def test_preprocessing_is_the_library_s_own_or_the_row_says_why_not(row: Row) -> None:
     with torch.device("meta"):
-        transform = build(row.network).transform
+        transform: Any = build(row.network).transform
     assert row.mean == pytest.approx(transform.image_mean)
     assert row.std == pytest.approx(transform.image_std)
     if transform.fixed_size is not None:
