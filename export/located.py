@@ -55,7 +55,8 @@ def make_located(row: Row, module: nn.Module, untrained: bool, entry: Path, say:
     say("optimise")
     tapped = entry / _TAPPED
     onnx_path(tapped).parent.mkdir(parents=True)
-    save(optimise(model), tapped)
+    with_shapes(optimise(model, traced=row.exporter == "trace"), (*outputs, *taps))
+    save(model, tapped)
     save(without_taps(model, graph), entry)
     say("verify")
     results = verify_located(onnx_path(tapped), onnx_path(entry), outputs, taps, reference)
@@ -99,6 +100,13 @@ def _answers(graph: LocatedGraph, pixels: NDArray[np.uint8]) -> Arrays:
     return {
         name: torch.cat(tensors).double().numpy() for name, tensors in zip(names, zip(*rows, strict=True), strict=True)
     }
+
+
+def with_shapes(model: ir.Model, specs: tuple[TensorSpec, ...]) -> None:
+    """Declares what the specs promise, where the exporter could not work it out. The gates check what really comes."""
+    for value, spec in zip(model.graph.outputs, specs, strict=True):
+        if value.shape is None or list(value.shape)[1:] != list(spec.dims):
+            value.shape = ir.Shape(["batch", *spec.dims])
 
 
 def without_taps(model: ir.Model, graph: LocatedGraph) -> ir.Model:
