@@ -26,6 +26,8 @@ LEAST_IOU = 0.95
 SCORE_TOLERANCE = 1e-3
 # Things less sure than this are noise, and fall either way.
 SCORE_FLOOR = 0.05
+# Of the input. A box that the picture's edge cuts to a line has no overlap with itself, and the service drops it.
+LEAST_SIDE = 1e-3
 LEAST_AGREEMENT = 0.999
 LEAST_OF_A_MASK = 0.99
 # Of two boxes whose overlap is the suppression's limit to the last bit, rounding decides which one stays.
@@ -145,7 +147,8 @@ def paired(these: Arrays, those: Arrays) -> tuple[list[tuple[int, int]], list[fl
     single: list[float] = []
     last = float(those["scores"].min())
     certain = SCORE_FLOOR if last <= 0 else max(SCORE_FLOOR, last + SCORE_TOLERANCE)
-    for i in np.flatnonzero(these["scores"] >= certain):
+    sides = these["boxes"][:, 2:] - these["boxes"][:, :2]
+    for i in np.flatnonzero((these["scores"] >= certain) & ~(sides < LEAST_SIDE).any(1)):
         overlap = iou(these["boxes"][i], those["boxes"])
         good = (
             (overlap >= LEAST_IOU)
