@@ -138,18 +138,6 @@ ROWS = (
         licence="Apache-2.0",
         traced=True,
     ),
-    DEFORMABLE.row(
-        "deformable_detr_resnet50_two_stage",
-        "deformable_queries",
-        PIXELS,
-        (41.182, 41),
-        constructor="deformable_detr",
-        arguments=(("with_box_refine", True), ("two_stage", True)),
-        quality=_paper(46.2, "AP"),
-        tag="SenseTime/deformable-detr-with-box-refine-two-stage",
-        licence="Apache-2.0",
-        traced=True,
-    ),
     UP_DETR.row(
         "up_detr_resnet50",
         "queries",

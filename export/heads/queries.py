@@ -60,9 +60,4 @@ class DeformableQueries(Queries):
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
         never = silent(unused(91, THING_IDS))
-        # One layer for each of the decoder's; where proposals come first, theirs is the one after the last.
-        layers, last = self.module.class_embed, self.module.config.decoder_layers - 1
-        answering = (Final(layers[last], 1.5, -4.0, never),)
-        if len(layers) == last + 1:
-            return (answering,)
-        return ((Final(layers[last + 1], 1.5),), answering)
+        return ((Final(self.module.class_embed[-1], 1.5, -4.0, never),),)

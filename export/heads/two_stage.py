@@ -128,8 +128,9 @@ class TwoStage(LocatedGraph):
         """(N · R, C, h, w): each box cut out of the map of its size.
 
         torchvision sorts the boxes by map, which makes shapes depend on the data. Here the maps stand below each other
-        on one canvas and every box goes to its own map's place on it. RoIAlign takes what lies beyond the last row or
-        column to be like it; on the canvas that is a copy of both.
+        on one canvas and every box goes to its own map's place on it. RoIAlign takes what lies beyond the centres of the
+        last row and column to be like them, which on the canvas is a copy of both, and what lies beyond the map to be
+        zero: a box smaller than a cell may reach that far. So every sample is taken alone, and counted if it is inside.
         Source: FPN (arXiv:1612.03144), equation 1; torchvision's LevelMapper.
         """
         width = max(one.shape[-1] for one in maps) + 1
@@ -146,8 +147,13 @@ class TwoStage(LocatedGraph):
         placed = scaled + torch.stack([zero, start, zero, start], -1)
         rows = torch.arange(boxes.shape[0], dtype=boxes.dtype)[:, None, None].expand(-1, boxes.shape[1], 1)
         rois = torch.cat([rows, placed], -1).reshape(-1, 5)
-        cut: Tensor = roi_align(torch.cat(parts, 2), rois, pool.output_size, 1.0, pool.sampling_ratio)
-        return cut
+        samples = pool.output_size[0] * pool.sampling_ratio
+        cut: Tensor = roi_align(torch.cat(parts, 2), rois, samples, 1.0, 1)
+        inside = [
+            _inside(scaled, axis, torch.tensor([one.shape[-1 - axis] for one in maps])[at], samples) for axis in (0, 1)
+        ]
+        cut = cut * (inside[1][:, None, :, None] * inside[0][:, None, None, :])
+        return F.avg_pool2d(cut, pool.sampling_ratio)
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
         box = self.roi.box_predictor
@@ -175,6 +181,14 @@ class TwoStageMasks(TwoStage):
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
         return (*super().finals(), (Final(self.roi.mask_predictor.mask_fcn_logits, 2.0),))
+
+
+def _inside(boxes: Tensor, axis: int, limit: Tensor, samples: int) -> Tensor:
+    """(N · R, samples), 1 where a sample lies on the map. boxes (N, R, 4) and limit (N, R) in cells; axis 0 is x."""
+    start, length = boxes[..., axis], (boxes[..., axis + 2] - boxes[..., axis]).clamp(min=1.0)
+    step = (torch.arange(samples, dtype=boxes.dtype) + 0.5) / samples
+    at = start[..., None] + length[..., None] * step  # (N, R, samples)
+    return (at <= limit[..., None]).to(boxes.dtype).flatten(0, 1)
 
 
 def _at_least(boxes: Tensor, side_px: float) -> Tensor:

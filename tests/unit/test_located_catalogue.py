@@ -32,7 +32,6 @@ UNPROVED = frozenset(
     {
         "facebook/detr-resnet-101",
         "SenseTime/deformable-detr-with-box-refine",
-        "SenseTime/deformable-detr-with-box-refine-two-stage",
         "nvidia/segformer-b5-finetuned-ade-640-640",
         "facebook/mask2former-swin-tiny-coco-panoptic",
         "facebook/mask2former-swin-small-coco-panoptic",
