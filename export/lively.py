@@ -20,6 +20,8 @@ from export.heads.located import Final, LocatedGraph
 MOST_GAIN = 1e4
 # Wide enough for attention to prefer some places to others.
 QUERY_STD = 2.0
+# What transformers calls the layers that attention compares by.
+COMPARING = frozenset({"q_proj", "k_proj", "q_linear", "k_linear", "query", "key"})
 
 
 def lively(graph: LocatedGraph, pixels: NDArray[np.uint8]) -> None:
@@ -32,11 +34,15 @@ def lively(graph: LocatedGraph, pixels: NDArray[np.uint8]) -> None:
 
 
 def _widen(graph: LocatedGraph) -> None:
-    """A transformer's queries begin as nearly the same vector, look at everything alike, and all answer the same."""
-    for layer in graph.modules():
+    """A transformer's queries begin as nearly the same vector, look at everything alike, and all answer the same.
+
+    Wider are the queries, and what compares them with keys. What is added to them stays small, or layer by layer they
+    would become alike again.
+    """
+    for name, layer in graph.named_modules():
         if isinstance(layer, nn.Embedding):
             least = QUERY_STD
-        elif isinstance(layer, nn.Linear):
+        elif isinstance(layer, nn.Linear) and name.rpartition(".")[2] in COMPARING:
             least = layer.in_features**-0.5  # what comes out varies as much as what goes in
         else:
             continue
@@ -63,15 +69,20 @@ def _measure_batch_norm(graph: LocatedGraph, pixels: NDArray[np.uint8]) -> None:
 class _Moments:
     """Mean and standard deviation of each channel of everything that a layer gave."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_call: bool) -> None:
+        self.last_call, self.heard = last_call, list[Tensor]()
         self.count, self.sum, self.squares = 0, torch.zeros(()), torch.zeros(())
 
     def __call__(self, layer: nn.Module, inputs: object, out: Tensor) -> None:
         channels = 1 if isinstance(layer, nn.Conv2d) else out.ndim - 1
-        flat = out.detach().double().movedim(channels, 0).flatten(1)  # (C, …)
-        self.count += flat.shape[1]
-        self.sum = self.sum + flat.sum(1)
-        self.squares = self.squares + flat.square().sum(1)
+        self.heard.append(out.detach().double().movedim(channels, 0).flatten(1))  # (C, …)
+
+    def end_of_run(self) -> None:
+        for flat in self.heard[-1:] if self.last_call else self.heard:
+            self.count += flat.shape[1]
+            self.sum = self.sum + flat.sum(1)
+            self.squares = self.squares + flat.square().sum(1)
+        self.heard.clear()
 
     def mean(self) -> Tensor:
         return self.sum / self.count
@@ -82,12 +93,14 @@ class _Moments:
 
 def _spread(graph: LocatedGraph, stage: Sequence[Final], pixels: NDArray[np.uint8]) -> None:
     """Each channel of the layers to the mean and deviation that are wanted: exact, for the layers are linear."""
-    heard = [_Moments() for _ in stage]
+    heard = [_Moments(final.last_call) for final in stage]
     ears = [final.layer.register_forward_hook(moments) for final, moments in zip(stage, heard, strict=True)]
     try:
         with torch.no_grad():
             for i in range(len(pixels)):
                 graph(torch.from_numpy(pixels[i : i + 1]))
+                for moments in heard:
+                    moments.end_of_run()
     finally:
         for ear in ears:
             ear.remove()

@@ -23,6 +23,7 @@ class Final:
     """A last layer (Linear or Conv2d), and what its outputs should look like where the weights are random.
 
     mean, std   of every channel over real pictures, as those of a trained network roughly are
+    last_call   the layer answers after every stage of a decoder, and only the last answer counts
     shifts      (channel, what is added to its mean): a class that never wins, or one that mostly does
     """
 
@@ -30,6 +31,7 @@ class Final:
     std: float
     mean: float = 0.0
     shifts: tuple[tuple[int, float], ...] = ()
+    last_call: bool = False
 
 
 def silent(channels: Iterable[int]) -> tuple[tuple[int, float], ...]:

@@ -56,8 +56,8 @@ class QueryMasks(LocatedGraph):
         width = classes.out_features
         # Few queries are sure of something, and their masks cover a small part of the picture each. A mask is the
         # product of its query's vector with every pixel's, both of them centred elsewhere than zero.
-        sure = Final(classes, 4.0, 0.0, (*silent(self.unused()), (width - 1, 8.0)))
-        return ((sure, Final(features, 1.0, 0.5)), (Final(embed, 0.15, -0.03),))
+        sure = Final(classes, 4.0, 0.0, (*silent(self.unused()), (width - 1, 8.0)), True)
+        return ((sure, Final(features, 1.0, 0.5)), (Final(embed, 0.15, -0.03, (), True),))
 
     def last_layers(self) -> tuple[nn.Linear, nn.Linear, nn.Conv2d]:
         """Of the classes, of the queries' mask vectors, of the pixels' vectors."""

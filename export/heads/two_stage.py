@@ -128,9 +128,10 @@ class TwoStage(LocatedGraph):
         """(N · R, C, h, w): each box cut out of the map of its size.
 
         torchvision sorts the boxes by map, which makes shapes depend on the data. Here the maps stand below each other
-        on one canvas and every box goes to its own map's place on it. RoIAlign takes what lies beyond the centres of the
-        last row and column to be like them, which on the canvas is a copy of both, and what lies beyond the map to be
-        zero: a box smaller than a cell may reach that far. So every sample is taken alone, and counted if it is inside.
+        on one canvas and every box goes to its own map's place on it. RoIAlign takes what lies beyond the centres of
+        the last row and column to be like them, which on the canvas is a copy of both, and what lies beyond the map to
+        be zero: a box smaller than a cell may reach that far. So every sample is taken alone, and counted if it is
+        inside.
         Source: FPN (arXiv:1612.03144), equation 1; torchvision's LevelMapper.
         """
         width = max(one.shape[-1] for one in maps) + 1
