@@ -62,4 +62,5 @@ def graph_of(row: Row, module: nn.Module) -> LocatedGraph:
     """The row's network under the contract, in eval mode."""
     network = row.network
     wrap = STARTERS[network.constructor] if network.library == "starter" else HEADS[network.head]
-    return wrap(module, row).eval()
+    # A detector is not trained here; and the counting of FLOPs trips over parameters that are passed on as inputs.
+    return wrap(module, row).eval().requires_grad_(False)
