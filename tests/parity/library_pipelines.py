@@ -45,13 +45,17 @@ def torchvision_detector(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Ar
     height, width = row.resize.size_hw
     if module.transform.fixed_size is None:  # the picture is as large as the graph's already
         module.transform.min_size, module.transform.max_size = (min(height, width),), max(height, width)
-    heard: list[Any] = []
-    ear = module.roi_heads.register_forward_hook(lambda *told: heard.append(told[-1])) if _has_masks(module) else None
+    heard: list[Tensor] = []
+    ear = (
+        module.roi_heads.register_forward_hook(lambda *told: heard.append(told[-1][0][0]["masks"][:, 0]))
+        if _has_masks(module)
+        else None
+    )
     (found,) = module([torch.from_numpy(pixels).permute(2, 0, 1).float() / 255])
     more: dict[str, Tensor] = {}
     if ear is not None:  # before they are pasted: random masks are speckles, of which a pasted one keeps little
         ear.remove()
-        more = {"masks": heard[0][0][0]["masks"][:, 0]}
+        more = {"masks": heard[0]}
     size = torch.tensor([width, height, width, height])
     return coco_things(found["boxes"] / size, found["scores"], found["labels"], **more)
 
