@@ -156,10 +156,6 @@ def _export(row: Row, sources: tuple[Source, ...], repository: Path, say: Say) -
     if len(hub_sources) == len(sources):
         require_or_cached(row.network, hub_sources[0])
     # torch and its friends take seconds to import: only when something is really exported.
-    if row.network.library == "starter":
-        from export.export_starter import export_starter
-
-        return export_starter(row, sources, repository, say)
     from export.export_row import export_row
 
     return export_row(row, sources, repository, say)

@@ -17,13 +17,17 @@ from `export/catalogue/`; a test keeps it true. How to add one: [adding-a-model.
 - **M params**: counted on the network as served / what the paper says. A * has its reason below the table.
 - **top-1 %**: of the first weights in the last column / what the paper reports for the architecture, quoted and not
   checked again.
+- Detectors and segmenters have AP, mask AP, mIoU or PQ instead, of those weights at the authors' input size. Where the
+  size here is a smaller one, the row in `export/catalogue/` says so, and less is to be expected.
 - **G FLOPs, MB, gates, s**: from the last `vision-export --all` ([catalogue-run.md](catalogue-run.md)), random weights;
   a multiply-add counts as two. – is not run.
 - **weights**: in the order in which they are tried. *none*: nobody publishes any for just this network;
   `--weights file:PATH` and `--weights random` remain.
 
 Not here: MnasNet-A2, whose layers nobody has published. GoogLeNet and Inception v3 with their auxiliary classifiers are
-the rows without: those are for training alone.
+the rows without: those are for training alone. OneFormer, whose graph has a second input, the task in words; Deformable
+DETR with two stages, of which the older exporter writes a wrong graph and the optimiser an invalid one, as the
+gates find; ACT, TSP, Max-DeepLab, MobileDet and Panoptic FPN, which no library has.
 
 """
 _COLUMNS = """| model | input | M params | top-1 % | G FLOPs | MB | gates | s | weights |

@@ -12,6 +12,7 @@ from export.catalogue.row import Row
 from export.classifier import OUTPUTS, as_classifier
 from export.external_data import entry_bytes, external_data_result
 from export.for_serving import for_serving
+from export.located import make_located
 from export.optimise import optimise
 from export.photographs import seven_pixels
 from export.profile import count_flops, profile
@@ -22,21 +23,10 @@ from export.sources import Source
 from export.steps import Say
 from export.to_onnx import to_onnx
 from export.upstream import upstream
+from export.verified import Verified
 from export.verify import Results, verify
 from export.weights import Loaded, load
 from service.manifest import ModelCard, Profile, TensorSpec, file_sha256, onnx_path, write_entry
-
-LICENCE_FILE = "LICENSE.weights"
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A graph that has passed every gate, and what it was judged by."""
-
-    module: nn.Module
-    reference: Reference
-    outputs: tuple[TensorSpec, ...]
-    results: Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +52,8 @@ def export_row(row: Row, sources: tuple[Source, ...], repository: Path, say: Say
         say("publish")
         card = _card(row, loaded, measured, folder)
         write_entry(card, folder)
-        if loaded.licence_file is not None:
-            shutil.copyfile(loaded.licence_file, folder / LICENCE_FILE)
+        for name, file in loaded.files:
+            shutil.copyfile(file, folder / name)
         publish(folder, repository, row.name)
     return card
 
@@ -83,6 +73,8 @@ def _make(row: Row, loaded: Loaded, entry: Path, say: Say) -> Measured:
 
 def make_graph(row: Row, loaded: Loaded, entry: Path, say: Say) -> Verified:
     """Writes the entry's ONNX file and judges it. Raises GraphError or GateFailure."""
+    if row.task != "classify":
+        return make_located(row, loaded.module, not loaded.weights.trained, entry, say)
     say("reference")
     source = upstream(row)
     reference = classify_reference(loaded.module, row.network.head, source, seven_pixels(source))
@@ -109,8 +101,9 @@ def _params(module: nn.Module) -> int:
 def _card(row: Row, loaded: Loaded, measured: Measured, entry: Path) -> ModelCard:
     return ModelCard(
         name=row.name,
-        variant_of=row.name,
+        variant_of=row.variant_of or row.name,
         task=row.task,
+        segment_kind=row.segment_kind,
         family=row.family,
         precision="fp32",
         backend="onnxruntime",
@@ -118,9 +111,9 @@ def _card(row: Row, loaded: Loaded, measured: Measured, entry: Path) -> ModelCar
         resize=row.resize,
         outputs=measured.outputs,
         label_set=row.label_set,
-        label_names=(),
+        label_names=row.label_names,
         # The published figure belongs to the published weights, not to a file of one's own.
-        accuracy=row.accuracy if loaded.weights.source in ("package", "hub") else None,
+        accuracy=row.accuracy if loaded.weights.source in ("package", "hub", "starter") else None,
         weights=loaded.weights,
         params=measured.params,
         flops=measured.flops,

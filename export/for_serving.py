@@ -1,6 +1,6 @@
 """A network as its library built it → the same function in a form that every ONNX Runtime computes right.
 
-Three rewritings, all for BiT, whose exported graph is otherwise wrong by 11 % while every tool is content:
+Three rewritings for BiT, whose exported graph is otherwise wrong by 11 % while every tool is content:
 
     Conv ─▶ Pad(0) ─▶ MaxPool           Conv ─▶ Concat(0, x, 0) ─▶ MaxPool
     ONNX Runtime's pass `Pad_Fusion`    nothing to fuse
@@ -11,6 +11,10 @@ Three rewritings, all for BiT, whose exported graph is otherwise wrong by 11 % w
 
     GroupNorm ─▶ mean and variance row by row, then of the rows. Exported as it is, it becomes InstanceNormalization,
     which ONNX Runtime sums up in one go: over 100,000 float32 numbers that is seven times less exact than torch.
+
+And one for detectors, whose frozen BatchNorm is a product and a sum that nothing folds:
+
+    FrozenBatchNorm2d ─▶ BatchNorm2d with the same statistics, which goes into the convolution before it
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ _SHAPE: tuple[str, ...] = (
     "groups",
     "padding_mode",
 )
+# What transformers adds to the variance in each of its copies; torchvision's class says it itself.
+_FROZEN, _FROZEN_EPS = "FrozenBatchNorm2d", 1e-5
 _SHAPE += ("_reversed_padding_repeated_twice",)
 
 
@@ -75,7 +81,18 @@ def for_serving(module: nn.Module) -> nn.Module:
                 setattr(parent, name, _standardised(layer))
             elif isinstance(layer, nn.GroupNorm):
                 setattr(parent, name, RowwiseGroupNorm(layer))
+            elif type(layer).__name__.endswith(_FROZEN):  # torchvision's, and one for each model of transformers
+                setattr(parent, name, _thawed(layer))
     return module
+
+
+def _thawed(layer: nn.Module) -> nn.BatchNorm2d:
+    """The same function in eval mode, in the form that the exporter folds."""
+    parts = {name: getattr(layer, name) for name in ("weight", "bias", "running_mean", "running_var")}
+    norm = nn.BatchNorm2d(len(parts["weight"]), eps=getattr(layer, "eps", _FROZEN_EPS)).eval()
+    norm.weight, norm.bias = (nn.Parameter(parts[name].clone(), requires_grad=False) for name in ("weight", "bias"))
+    norm.running_mean, norm.running_var = parts["running_mean"].clone(), parts["running_var"].clone()
+    return norm
 
 
 def _without_pad_before_max_pool(sequence: nn.Sequential) -> None:

@@ -19,19 +19,22 @@ PROBE_TIMEOUT_S = 4.0
 # What every further hub gets once the first has used that up: with three libraries, 5 s in total.
 LEAST_PROBE_S = 0.4
 
-TIMM_FILE = "model.safetensors"
+SAFETENSORS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
 
 _HOMES: dict[Library, str] = {
     "timm": "https://huggingface.co",
     "torchvision": "https://download.pytorch.org",
     "pytorchcv": "https://github.com",
+    "transformers": "https://huggingface.co",
 }
 
 
 def home(library: Library) -> str:
-    """The address that the library downloads from. `HF_ENDPOINT` moves timm's, as it does for the library itself."""
-    if library == "timm":
-        return os.environ.get("HF_ENDPOINT", "").rstrip("/") or _HOMES["timm"]
+    """The address that the library downloads from. `HF_ENDPOINT` moves that of timm and
+    transformers, as it does for the libraries themselves."""
+    if library in ("timm", "transformers"):
+        return os.environ.get("HF_ENDPOINT", "").rstrip("/") or _HOMES[library]
     return _HOMES[library]
 
 
@@ -83,10 +86,12 @@ def require_or_cached(network: Network, source: HubWeights) -> None:
 def _seems_cached(network: Network, source: HubWeights) -> bool:
     """Whether the library's cache holds something of that name. `fetch` looks closely."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    if source.library == "timm":
+    if source.library in ("timm", "transformers"):
         home_folder = Path(os.environ.get("HF_HOME") or caches / "huggingface")
         folder = Path(os.environ.get("HF_HUB_CACHE") or home_folder / "hub")
         pattern = f"models--timm--{network.constructor}.{source.tag}"
+        if source.library == "transformers":
+            pattern = "models--" + source.tag.replace("/", "--")
     elif source.library == "pytorchcv":
         folder, pattern = _pytorchcv_folder(), f"{source.tag}-*.pth"
     else:
@@ -111,6 +116,8 @@ def fetch(network: Network, source: HubWeights) -> Path:
                 return _from_timm(network, source)
             case "pytorchcv":
                 return _from_pytorchcv(source)
+            case "transformers":
+                return _from_transformers(source)
             case _:
                 return _from_torchvision(network, source)
     except (KeyError, RuntimeError) as err:
@@ -129,11 +136,23 @@ def _from_timm(network: Network, source: HubWeights) -> Path:
         return _from_address(published.url)
     if hub_id is None:
         raise KeyError("it is on no hub")
-    known = huggingface_hub.try_to_load_from_cache(hub_id, TIMM_FILE)
+    known = huggingface_hub.try_to_load_from_cache(hub_id, SAFETENSORS_FILE)
     if isinstance(known, str):
         return Path(known)
     require("timm")
-    return Path(huggingface_hub.hf_hub_download(hub_id, TIMM_FILE))
+    return Path(huggingface_hub.hf_hub_download(hub_id, SAFETENSORS_FILE))
+
+
+def _from_transformers(source: HubWeights) -> Path:
+    """The checkpoint, with the configuration that it needs beside it."""
+    import huggingface_hub
+
+    files = (CONFIG_FILE, SAFETENSORS_FILE)
+    known = [huggingface_hub.try_to_load_from_cache(source.tag, file) for file in files]
+    if not all(isinstance(path, str) for path in known):
+        require("transformers")
+        known = [huggingface_hub.hf_hub_download(source.tag, file) for file in files]
+    return Path(str(known[-1]))
 
 
 def _from_address(url: str) -> Path:

@@ -14,8 +14,16 @@ from export.architectures.by_name import ARCHITECTURES
 from export.catalogue.row import Network, Row
 
 SEED = 0
-# Auxiliary classifiers of torchvision's Inception networks: they are there for training alone.
-TRAINING_ONLY = ("aux1", "aux2", "AuxLogits")
+# torchvision's detectors and segmenters: their constructors would fetch weights for the backbone.
+_WITH_BACKBONE = frozenset(
+    torchvision.models.list_models(module=torchvision.models.detection)
+    + torchvision.models.list_models(module=torchvision.models.segmentation)
+)
+# Those whose published checkpoints were trained with a BatchNorm that adds nothing to the variance.
+# Source: `overwrite_eps(model, 0.0)` in torchvision/models/detection/{faster_rcnn,mask_rcnn,retinanet}.py.
+_WITHOUT_EPS = frozenset({"fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn"})
+# Auxiliary classifiers of torchvision's Inception and segmentation networks: they are there for training alone.
+TRAINING_ONLY = ("aux1", "aux2", "AuxLogits", "aux_classifier")
 
 
 def build(network: Network) -> nn.Module:
@@ -31,11 +39,23 @@ def _construct(network: Network, arguments: dict[str, Any]) -> nn.Module:
         case "timm":
             module: nn.Module = timm.create_model(network.constructor, pretrained=False, **arguments)
         case "torchvision":
+            if network.constructor in _WITH_BACKBONE:
+                arguments = {"weights_backbone": None} | arguments
             module = torchvision.models.get_model(network.constructor, weights=None, **arguments)
         case "pytorchcv":
             module = _pytorchcv(network.constructor, arguments)
+        case "transformers":
+            from export.transformers_networks import NETWORKS
+
+            module = NETWORKS[network.constructor](**arguments)
+        case "smp":
+            import segmentation_models_pytorch
+
+            module = getattr(segmentation_models_pytorch, network.constructor)(encoder_weights=None, **arguments)
         case "own":
             module = ARCHITECTURES[network.constructor](**arguments)
+        case "starter":
+            raise ValueError("a starter model has no constructor without its weights. This is a bug.")
     return module
 
 
@@ -56,7 +76,17 @@ def without_training_parts(module: nn.Module) -> nn.Module:
     for name in TRAINING_ONLY:
         if isinstance(getattr(module, name, None), nn.Module):
             setattr(module, name, None)
-            module.aux_logits = False  # type: ignore[assignment]
+            if hasattr(module, "aux_logits"):
+                module.aux_logits = False  # type: ignore[assignment]
+    return module
+
+
+def with_published_eps(module: nn.Module, network: Network) -> nn.Module:
+    """The same module, as the published checkpoint of its constructor wants its BatchNorm."""
+    if network.library == "torchvision" and network.constructor in _WITHOUT_EPS:
+        for layer in module.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eps = 0.0
     return module
 
 

@@ -14,9 +14,15 @@ from export.errors import GraphError
 FOLDABLE_INTO = ("Conv", "ConvTranspose", "Gemm")
 
 
-def optimise(model: ir.Model) -> ir.Model:
-    """The optimised model. Raises GraphError if a BatchNorm is left that could have been folded."""
-    optimizer.optimize(model)
+def optimise(model: ir.Model, *, traced: bool = False) -> ir.Model:
+    """The optimised model. Raises GraphError if a BatchNorm is left that could have been folded.
+
+    traced  by torch's older exporter, which writes the same small computation a thousand times: first all but one of
+            each is thrown away, for the rest of the work takes minutes otherwise
+    """
+    if traced:
+        passes.CommonSubexpressionEliminationPass()(model)
+    optimizer.optimize(model, num_iterations=1 if traced else 2)
     rewriter.rewrite(model, pattern_rewrite_rules=_fuse_batchnorm.rules)
     rewriter.rewrite(model, pattern_rewrite_rules=_fuse_pad_into_conv.rules)
     PassManager(

@@ -28,7 +28,7 @@ class Proof:
 
 
 def prove(row: Row, sources: tuple[Source, ...]) -> Proof:
-    """The proof of a classifier. Raises ExportError. The graph is written to a temporary folder, for that is what is
+    """The proof of a row. Raises ExportError. The graph is written to a temporary folder, for that is what is
     judged, and gone afterwards."""
     loaded = load(row, sources)
     with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ from export.sources import parse_choice, sources_of
 class Order:
     """What the child is told.
 
-    prove_only  a classifier goes through its gates and leaves no entry
+    prove_only  the row goes through its gates and leaves no entry
     most_bytes  of private memory, 0 for no bound
     report      the file where the result goes
     """
@@ -79,7 +79,7 @@ def main() -> None:
         # A row that wants more gets a MemoryError and fails; without it the machine would choose what to kill.
         resource.setrlimit(resource.RLIMIT_DATA, (order.most_bytes, order.most_bytes))
     row = find(order.name)
-    if order.prove_only and row.task == "classify":
+    if order.prove_only:
         result = proved(row, order)
     else:
         plan = Plan(Path(order.repository), parse_choice(order.weights), order.force)

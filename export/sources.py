@@ -63,6 +63,8 @@ def parse_choice(text: str) -> Choice:
 
 def sources_of(row: Row, choice: Choice) -> tuple[Source, ...]:
     """The sources to try, in order, at least one. Raises WeightsError if the row has none of that kind."""
+    if row.network.library == "starter" and choice.kind not in ("first", "starter"):
+        raise WeightsError(f"{row.name} is trained as a whole; it has no weights but its own.")
     if choice.kind == "random":
         return (RandomWeights(),)
     if choice.path is not None:

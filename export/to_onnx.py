@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,30 @@ Translations = dict[Callable[..., Any], Callable[..., Any]]
 
 
 def to_onnx(
-    module: nn.Module, size_hw: tuple[int, int], outputs: tuple[str, ...], translations: Translations | None = None
+    module: nn.Module,
+    size_hw: tuple[int, int],
+    outputs: tuple[str, ...],
+    translations: Translations | None = None,
+    *,
+    trace_first: bool = False,
 ) -> ir.Model:
     """The module's graph, with input `image` (batch, H, W, 3) uint8 and outputs of the names given.
 
     translations    how operators of our own become ONNX (export.heads.nms)
 
-    torch's older exporter is the fall-back where the new one fails. Raises GraphError if both do.
+    trace_first     try torch's older exporter first: minutes less for the largest transformers
+
+    Where the first of the two exporters fails, the other one is tried. Raises GraphError if both do.
     """
     example = torch.zeros((EXAMPLE_BATCH, *size_hw, 3), dtype=torch.uint8)
+    captured = partial(_by_graph_capture, module, example, outputs, translations)
+    traced = partial(_by_tracing, module, example, outputs)
+    one, other = (traced, captured) if trace_first else (captured, traced)
     try:
-        return _by_graph_capture(module, example, outputs, translations)
+        return one()
     except Exception as first:  # an exporter may raise anything at all
         try:
-            return _by_tracing(module, example, outputs)
+            return other()
         except Exception as second:
             raise GraphError(f"neither exporter takes this network: {_line(first)}; {_line(second)}") from first
 

@@ -54,7 +54,7 @@ def upstream(row: Row) -> Upstream:
             return _timm(row)
         case "torchvision":
             return _torchvision(row)
-        case "pytorchcv" | "own" | "starter":
+        case "pytorchcv" | "transformers" | "smp" | "own" | "starter":
             return Upstream(row.resize, row.mean, row.std, cut_by(row.resize))
 
 

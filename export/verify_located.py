@@ -1,9 +1,11 @@
 """The gates of detectors and segmenters: the numbers before the last step like a classifier's, the answers by matching.
 
 before      every point's score and box, or the logits of the map: float32's own error and no more (export.verify)
-detections  each thing that torch finds has one of the same class with IoU ≥ 0.95 and nearly its score, and vice versa
-masks       of things that match, ≥ 99.9 % of the cells on the same side of 0.5
+detections  ≥ 99.5 % of the things that torch finds have one of the same class with IoU ≥ 0.95 and nearly its score, and
+            vice versa
+masks       of things that match, ≥ 99.9 % of all cells and ≥ 99 % of each mask's on the same side of 0.5
 pixels      ≥ 99.9 % of the map's pixels have torch's class
+segments    ≥ 99.9 % of the pixels belong to torch's segment of a panoptic map
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ from numpy.typing import NDArray
 
 from export.errors import GateFailure
 from export.reference import Reference
-from export.verify import BATCHES, GATES, Evidence, Refused, Results, gather
+from export.verify import GATES, Evidence, Refused, Results, gather
 from service.manifest import TensorSpec
 
 LEAST_IOU = 0.95
 SCORE_TOLERANCE = 1e-3
 # Things less sure than this are noise, and fall either way.
 SCORE_FLOOR = 0.05
+# Of the input. A box that the picture's edge cuts to a line has no overlap with itself, and the service drops it.
+LEAST_SIDE = 1e-3
 LEAST_AGREEMENT = 0.999
+LEAST_OF_A_MASK = 0.99
+# Of two boxes whose overlap is the suppression's limit to the last bit, rounding decides which one stays.
+LEAST_MATCHED = 0.995
 
 Arrays = dict[str, NDArray[np.float64]]
 Gate = Callable[[Evidence], str]
@@ -60,14 +67,16 @@ def verify_located(
 def answer_gates(names: set[str]) -> list[tuple[str, Gate]]:
     """The gates for what the contract's outputs say."""
     if "class_map" in names:
-        return [("pixels", _pixels)]
+        return [("pixels", _pixels), *([("segments", _segments)] if "segment_map" in names else [])]
     return [("detections", _detections), *([("masks", _masks)] if "masks" in names else [])]
 
 
 def _candidates(evidence: Evidence) -> list[tuple[str, Arrays, int]]:
     """Every answer of the candidate, and which picture its first row is."""
     found: list[tuple[str, Arrays, int]] = []
-    runs = [(f"batch {n}", evidence.answers[n], 0) for n in BATCHES] + [("alone", evidence.alone, 2)]
+    runs: list[tuple[str, Arrays | str, int]] = [
+        (f"batch {n}", answers, 0) for n, answers in evidence.answers.items()
+    ] + [("alone", evidence.alone, 2)]
     for where, answers, first in runs:
         if isinstance(answers, str):
             raise Refused(f"does not run, {where}: {answers}")
@@ -76,11 +85,19 @@ def _candidates(evidence: Evidence) -> list[tuple[str, Arrays, int]]:
 
 
 def _pixels(evidence: Evidence) -> str:
-    truth, least = evidence.reference.float64["class_map"], 1.0
-    if min(len(np.unique(picture)) for picture in truth) < 2:
-        raise Refused("torch gives one class to a whole picture: that compares nothing")
+    return _agreement(evidence, "class_map")
+
+
+def _segments(evidence: Evidence) -> str:
+    return _agreement(evidence, "segment_map")
+
+
+def _agreement(evidence: Evidence, name: str) -> str:
+    truth, least = evidence.reference.float64[name], 1.0
+    if sum(len(np.unique(picture)) > 1 for picture in truth) * 2 < len(truth):
+        raise Refused("torch gives one value to most pictures as a whole: that compares nothing")
     for where, answers, first in _candidates(evidence):
-        ours = answers["class_map"]
+        ours = answers[name]
         agreement = float((ours == truth[first : first + len(ours)]).mean())
         if not agreement >= LEAST_AGREEMENT:
             raise Refused(f"{agreement:.4%} of the pixels agree, {where}")
@@ -89,41 +106,67 @@ def _pixels(evidence: Evidence) -> str:
 
 
 def _detections(evidence: Evidence) -> str:
-    truth, compared = evidence.reference.float64, 0
+    truth, compared, alone = evidence.reference.float64, 0, 0
+    worst = (0.0, "")
     for where, ours, first in _candidates(evidence):
         for row in range(len(ours["scores"])):
             one, other = _row(ours, row), _row(truth, first + row)
-            compared += len(matched(other, one, where)) + len(matched(one, other, where))
-    if not compared:
+            for these, those in ((other, one), (one, other)):
+                pairs, single = paired(these, those)
+                compared, alone = compared + len(pairs), alone + len(single)
+                worst = max(worst, *((score, where) for score in single)) if single else worst
+    if not compared + alone:
         raise Refused("torch finds nothing in any picture: that compares nothing")
-    return f"{compared} matched by class at IoU ≥ {LEAST_IOU}, scores within {SCORE_TOLERANCE}"
+    if alone > (1 - LEAST_MATCHED) * (compared + alone):
+        raise Refused(
+            f"{alone} of {compared + alone} things have no counterpart, the surest of score {worst[0]:.3f}, {worst[1]}"
+        )
+    said = f"{compared} matched by class at IoU ≥ {LEAST_IOU}, scores within {SCORE_TOLERANCE}"
+    return said + (f"; {alone} not, at most {1 - LEAST_MATCHED:.1%}" if alone else "")
 
 
 def _masks(evidence: Evidence) -> str:
-    truth, least = evidence.reference.float64, 1.0
-    for where, ours, first in _candidates(evidence):
+    truth, agreements = evidence.reference.float64, [1.0]
+    for _, ours, first in _candidates(evidence):
         for row in range(len(ours["scores"])):
             one, other = _row(ours, row), _row(truth, first + row)
-            for i, j in matched(other, one, where):
-                least = min(least, float(((other["masks"][i] > 0.5) == (one["masks"][j] > 0.5)).mean()))
-    if not least >= LEAST_AGREEMENT:
-        raise Refused(f"a mask agrees in {least:.3%} of its cells")
-    return f"{least:.3%} ≥ {LEAST_AGREEMENT:.1%}"
+            for i, j in paired(other, one)[0]:
+                agreements.append(float(((other["masks"][i] > 0.5) == (one["masks"][j] > 0.5)).mean()))
+    mean, least = float(np.mean(agreements)), min(agreements)
+    if not (mean >= LEAST_AGREEMENT and least >= LEAST_OF_A_MASK):
+        raise Refused(f"masks agree in {mean:.3%} of their cells, one in {least:.3%}")
+    return f"{mean:.3%} ≥ {LEAST_AGREEMENT:.1%}, each {least:.2%} ≥ {LEAST_OF_A_MASK:.0%}"
 
 
-def matched(these: Arrays, those: Arrays, where: str = "") -> list[tuple[int, int]]:
-    """(slot, slot) of each thing of `these` and its counterpart among `those`; raises Refused if one has none."""
+def paired(these: Arrays, those: Arrays) -> tuple[list[tuple[int, int]], list[float]]:
+    """(slot, slot) of each thing of `these` and its counterpart among `those`, and the scores of those without one.
+
+    Where all slots of `those` are taken, a thing no surer than the last of them may have fallen off the end.
+    """
     pairs: list[tuple[int, int]] = []
-    for i in np.flatnonzero(these["scores"] >= SCORE_FLOOR):
+    single: list[float] = []
+    last = float(those["scores"].min())
+    certain = SCORE_FLOOR if last <= 0 else max(SCORE_FLOOR, last + SCORE_TOLERANCE)
+    sides = these["boxes"][:, 2:] - these["boxes"][:, :2]
+    for i in np.flatnonzero((these["scores"] >= certain) & ~(sides < LEAST_SIDE).any(1)):
         overlap = iou(these["boxes"][i], those["boxes"])
         good = (
             (overlap >= LEAST_IOU)
             & (those["classes"] == these["classes"][i])
             & (np.abs(those["scores"] - these["scores"][i]) <= SCORE_TOLERANCE)
         )
-        if not good.any():
-            raise Refused(f"a thing of score {these['scores'][i]:.3f} has no counterpart, {where}")
-        pairs.append((int(i), int(np.where(good, overlap, 0.0).argmax())))
+        if good.any():
+            pairs.append((int(i), int(np.where(good, overlap, -1.0).argmax())))
+        else:
+            single.append(float(these["scores"][i]))
+    return pairs, single
+
+
+def matched(these: Arrays, those: Arrays) -> list[tuple[int, int]]:
+    """(slot, slot) of each thing of `these` and its counterpart among `those`; raises Refused if one has none."""
+    pairs, single = paired(these, those)
+    if single:
+        raise Refused(f"a thing of score {max(single):.3f} has no counterpart")
     return pairs
 
 

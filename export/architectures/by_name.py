@@ -40,6 +40,15 @@ ARCHITECTURES: Mapping[str, Builder] = MappingProxyType(
         "mobilenet_v1_any_side": _from("mobilenet_v1", "mobilenet_v1_any_side"),
         "fbnet_a": _from("fbnet", "fbnet_a"),
         "fbnet_b": _from("fbnet", "fbnet_b"),
+        "rcnn": _from("rcnn", "Rcnn"),
+        "fast_rcnn": _from("rcnn", "FastRcnn"),
+        "yolo_v1": _from("yolo", "YoloV1"),
+        "yolo_v2": _from("yolo", "YoloV2"),
+        "yolo_v3": _from("yolo", "YoloV3"),
+        "unet_2015": _from("unet", "UNet2015"),
+        "setr_naive": _from("setr", "SetrNaive"),
+        "setr_pup": _from("setr", "SetrPup"),
+        "setr_mla": _from("setr", "SetrMla"),
         "igpt": _from("igpt", "ImageGpt"),
     }
 )

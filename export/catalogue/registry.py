@@ -11,6 +11,7 @@ from export.catalogue import (
     bit,
     condensenet,
     densenet,
+    detectors,
     efficientnet,
     efficientnet_lite,
     effnet,
@@ -24,12 +25,16 @@ from export.catalogue import (
     mobilenet_v3,
     nin,
     resnet,
+    segmenters,
+    segmenters_more,
     senet,
     shufflenet,
     squeezenet,
     starter,
+    transformers_located,
     vgg,
     vit,
+    yolo,
 )
 from export.catalogue.row import Row
 from export.errors import UnknownRow
@@ -58,6 +63,11 @@ FAMILIES: tuple[tuple[Row, ...], ...] = (
     efficientnet.ROWS,
     efficientnet_lite.ROWS,
     vit.ROWS,
+    detectors.ROWS,
+    segmenters.ROWS,
+    yolo.ROWS,
+    segmenters_more.ROWS,
+    transformers_located.ROWS,
     starter.ROWS,
 )
 

@@ -7,8 +7,9 @@ from typing import Literal
 
 from service.manifest import Accuracy, ResizeRule, SegmentKind, Task
 
-# `own` is export.architectures: networks that no library has; `starter` the heads of export.starter.
-Library = Literal["timm", "torchvision", "pytorchcv", "own", "starter"]
+# `smp` is segmentation-models-pytorch; `own` is export.architectures: networks that no library has; `starter` the heads
+# of export.starter.
+Library = Literal["timm", "torchvision", "pytorchcv", "transformers", "smp", "own", "starter"]
 Argument = bool | int | float | str
 Rgb = tuple[float, float, float]
 
@@ -20,8 +21,9 @@ IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
 class Network:
     """The constructor that builds the network, as data.
 
-    head    path of the last layer with weights (`fc`, `classifier.1`): what it is given is the embedding, averaged over
-            height and width where that layer is a convolution
+    head    of a classifier the path of the last layer with weights (`fc`, `classifier.1`): what it is given is the
+            embedding, averaged over height and width where that layer is a convolution. Of a detector or segmenter the
+            entry of export.heads.by_name that gives it the graph contract
     """
 
     library: Library
@@ -52,7 +54,8 @@ class PackageWeights:
 
 @dataclass(frozen=True, slots=True)
 class HubWeights:
-    """A published checkpoint: a timm tag, a member of a torchvision enum, or the name in pytorchcv's list."""
+    """A published checkpoint: a timm tag, a member of a torchvision enum, the name in pytorchcv's list, or the
+    repository on the Hugging Face hub of a transformers model."""
 
     library: Library
     tag: str
@@ -92,6 +95,8 @@ class Row:
     batch_limit             most pictures in one run
     variant_of              the model that this is one input size of; empty: the model itself
     label_names             of label_set `own`
+    exporter                `trace` is torch's older exporter, for graphs that take the new one many minutes
+    gate_pictures           how many pictures the gates look at: fewer where float64 takes minutes
     """
 
     name: str
@@ -116,3 +121,5 @@ class Row:
     variant_of: str = ""
     segment_kind: SegmentKind | None = None
     label_names: tuple[str, ...] = ()
+    exporter: Literal["capture", "trace"] = "capture"
+    gate_pictures: int = 7

