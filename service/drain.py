@@ -78,15 +78,20 @@ class DrainingServer(uvicorn.Server):
         self._front = front
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._beside is not None:
-            await self._beside.start()
-        if self._front is not None and self.started:
+        if self._front is not None:
             try:
-                await self._front.start()
+                self._front.bind()
             except RuntimeError as err:
                 log.error("gRPC cannot be served: %s", err)
-                self.started, self.should_exit = False, True
+                self.should_exit = True
+                return
+        await super().startup(sockets)
+        if not self.started:
+            return
+        if self._beside is not None:
+            await self._beside.start()
+        if self._front is not None:
+            await self._front.start()
         # What there is now stays until the end. Looking through all of it takes the garbage collector tens of
         # milliseconds, in which nobody is answered; from here on it looks at what came later.
         gc.collect()

@@ -58,8 +58,8 @@ class GrpcFront(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self._max_budget_ms = settings.max_budget_ms
         self._server: grpc.aio.Server | None = None
 
-    async def start(self) -> None:
-        """Listens from now on. Raises RuntimeError if the address is taken."""
+    def bind(self) -> None:
+        """Takes the address; nobody is answered yet. Raises RuntimeError if somebody else has it."""
         options = [
             ("grpc.max_receive_message_length", self._max_bytes + _ENVELOPE_BYTES),
             ("grpc.max_send_message_length", -1),
@@ -68,7 +68,11 @@ class GrpcFront(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self._server = grpc.aio.server(options=options)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self._server.add_insecure_port(self._address)
-        await self._server.start()
+
+    async def start(self) -> None:
+        """Answers from now on."""
+        if self._server is not None:
+            await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
         """No new calls from now on; returns when those that run are answered, or after `grace_s`."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-
-from service.keys import Key, key_sha256, new_key
 
 app = typer.Typer(no_args_is_help=True, help="API keys: `vision keys new NAME >> keys.jsonl`")
 
@@ -27,6 +24,10 @@ def new(
     task: Annotated[list[str] | None, typer.Option(help="What it may ask for; none: everything.")] = None,
 ) -> None:
     """Print a new key, once and to the terminal, and the line for the keys file, to standard output."""
+    from pydantic import ValidationError
+
+    from service.keys import Key, key_sha256, new_key
+
     key = new_key()
     given = {
         "name": name,

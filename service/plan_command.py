@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
 import typer
 
@@ -25,31 +24,22 @@ Nothing is guessed. On such a host measure them, and bring the file here:
   vision plan … --device {device} --profiles {file}"""
 
 
-def plan(
-    rps: Annotated[float | None, typer.Option(min=0.001, help="Requests a second, of one picture each.")] = None,
-    tier: Annotated[
-        str, typer.Option(metavar="NAME=SHARE,…", help="What they are; shares add up to 1.")
-    ] = "standard=1",
-    device: Annotated[str, typer.Option(help="Part of the name of the device as profiles have it: h100.")] = "",
-    profiles: Annotated[Path | None, typer.Option(help="Profiles from elsewhere; left out: the repository's.")] = None,
-    repository: Annotated[Path | None, typer.Option(help="Left out: VISION_REPOSITORY.")] = None,
-    task: Annotated[str, typer.Option(metavar="classify|detect|segment", help="What is asked for.")] = "classify",
-    target: Annotated[float, typer.Option(help="Share of each tier to be answered in time.")] = 0.99,
-    max_replicas: Annotated[int | None, typer.Option(min=1, help="No more than so many in all.")] = None,
-    cores: Annotated[int, typer.Option(min=1, help="Cores of a replica, where profiles are of a CPU.")] = (
-        os.cpu_count() or 1
-    ),
-    picture: Annotated[str, typer.Option(metavar="WxH", help="A typical JPEG, for the time to decode it.")] = "640x480",
-    write: Annotated[
-        Path | None,
-        typer.Option("--write-profiles", metavar="FILE", help="Only write what the repository's cards say."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
+def run(
+    *,
+    rps: float | None,
+    tier: str,
+    device: str,
+    profiles: Path | None,
+    repository: Path | None,
+    task: str,
+    target: float,
+    max_replicas: int | None,
+    cores: int,
+    picture: str,
+    write: Path | None,
+    as_json: bool,
 ) -> None:
-    """Say how many replicas of which models a load needs, what share they answer in time, how often they are right.
-
-    Exit code: 0 a plan, 1 there is none, or nothing was measured on that device, 2 wrong usage.
-    """
+    """What `vision plan` does, with its options. Raises typer.Exit with its exit codes."""
     settings = Settings()
     folder = repository or settings.repository
     if write is not None:

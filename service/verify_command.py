@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from service.errors import InvalidEntry
-from service.integrity import check_entry, named_entries
-
 
 def verify(
     repository: Annotated[Path, typer.Argument(help="Model repository.")] = Path("model_repository"),
 ) -> None:
     """Compare every entry's files with the digests on its card. Exit code 1 if one is not what its card says."""
+    from service.integrity import named_entries
+
     entries = named_entries(repository)
     if not entries:
         typer.echo(f"{repository} holds no entry", err=True)
@@ -26,6 +25,9 @@ def verify(
 
 
 def _say(entry: Path) -> bool:
+    from service.errors import InvalidEntry
+    from service.integrity import check_entry
+
     try:
         card = check_entry(entry)
     except InvalidEntry as err:

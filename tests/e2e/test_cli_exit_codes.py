@@ -27,7 +27,7 @@ def many_pictures(folder: Path) -> Path:
     ("words", "said"),
     [
         (("classify", "nowhere.jpg"), "there is no nowhere.jpg"),
-        (("classify", "docs"), "holds no picture"),
+        (("classify", "deploy"), "holds no picture"),
         (("classify", "nowhere/*.jpg"), "holds no picture"),
         (("classify", "examples", "--json", "--csv"), "choose one"),
         (("classify", "examples", "--tier", "hasty"), "hasty"),

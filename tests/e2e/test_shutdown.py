@@ -17,6 +17,7 @@ from tests.gateway_server import GatewayServer, require_models
 from tests.triton_server import TritonServer
 
 CLIENTS = 8
+PICTURES = 12
 GRACE_S = 20
 ANSWER = "answer"
 REFUSED = "refused"
@@ -55,8 +56,8 @@ class Load:
             asked = httpx.post(
                 self._url,
                 params={"model": "efficientnet_lite0", "latency_budget_ms": 20000},
-                content=self._picture,
-                headers={"Content-Type": "image/jpeg"},
+                # Enough work that all clients are seen waiting at once, however fast the machine.
+                files=[("image", ("chelsea.jpg", self._picture, "image/jpeg"))] * PICTURES,
                 timeout=40,
             )
         except httpx.ConnectError:
