@@ -124,6 +124,11 @@ class Fleet:
         """A request found the engine away: say so at once, not at the next look."""
         self._see(None)
 
+    def model_lost(self, name: str) -> None:
+        """A request found the model gone: it is not chosen again before the next look has seen it."""
+        if self._reachable and name in self._cards:
+            self._see([card for card in self._seen if card.name != name])
+
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(self._poll_interval_s)
@@ -188,6 +193,10 @@ def _servable(card: ModelCard) -> bool:
         missing = [name for name in contract_outputs(card.task, card.segment_kind) if card.output(name) is None]
         if missing:
             raise InvalidEntry(f"{card.name}: to {card.task} it needs the outputs {', '.join(missing)}")
+        probabilities = card.output("probabilities")
+        if card.task == "classify" and probabilities is not None and probabilities.dims != (len(label_names(card)),):
+            classes = len(label_names(card))
+            raise InvalidEntry(f"{card.name}: it gives {list(probabilities.dims)} probabilities for {classes} classes")
     except InvalidEntry as err:
         log.error("refused: %s", err.detail)
         return False

@@ -11,7 +11,7 @@ from service.ask import Ask
 from service.bodies import Picture
 from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
 from service.decision import Chooser, Decision
-from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
+from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, UnknownModel
 from service.execution import Execution, Inferred
 from service.fleet import Fleet
 from service.hedging import HedgeBudget, plan_hedge, with_hedge
@@ -59,14 +59,20 @@ class Pipeline:
         with self._permit():
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
             decision = self.chooser.decide(headers, ask)
-            try:
-                served = await self._run(pictures, headers, decision, ask)
-            except EngineUnavailable:
-                self.fleet.engine_lost()
-                raise
-            except DeadlineExceeded:
-                self._learn_miss(decision, ask)
-                raise
+            while True:
+                try:
+                    served = await self._run(pictures, headers, decision, ask)
+                    break
+                except EngineUnavailable:
+                    self.fleet.engine_lost()
+                    raise
+                except DeadlineExceeded:
+                    self._learn_miss(decision, ask)
+                    raise
+                except UnknownModel:
+                    # Unloaded between the choice and the run. Who named it is told; for the others there are others.
+                    self.fleet.model_lost(decision.card.name)
+                    decision = self.chooser.decide(headers, ask)
             self._learn(served, ask)
             return served
 

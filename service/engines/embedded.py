@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from service.engines.protocol import Job, Load, Outputs
 from service.errors import DeadlineExceeded, EngineFailed, InvalidEntry, UnknownModel, VisionError
+from service.graph_contract import check_outputs
 from service.manifest import CONFIG_FILE, ModelCard, file_sha256, onnx_path, read_entry
 from service.workers import Lane, Workers
 
@@ -118,6 +119,9 @@ class EmbeddedEngine:
             self._refused[name] = signature
             log.error("refused: %s", err.detail)
             return
+        except OSError as err:  # it went while it was read: the next look sees what is there then
+            log.warning("%s could not be read, it is looked at again: %s", name, err)
+            return
         self._refused.pop(name, None)
         self._loaded[name] = _Loaded(card, signature, self._lane(card, session))
         log.info("loaded %s in %.0f ms", name, (time.monotonic() - started_s) * 1e3)
@@ -179,6 +183,7 @@ def _run_session(card: ModelCard, session: Any, jobs: list[Job]) -> list[Arrays]
     wanted = list(dict.fromkeys(name for job in jobs for name in job.outputs))
     pixels = jobs[0].pixels if len(jobs) == 1 else np.concatenate([job.pixels for job in jobs])  # (N, H, W, 3)
     arrays = dict(zip(wanted, session.run(wanted, {card.input_name: pixels}), strict=True))
+    check_outputs(card, arrays, len(pixels))
     results, row = [], 0
     for job in jobs:
         end = row + len(job.pixels)
