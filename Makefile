@@ -16,7 +16,7 @@ TRITON_ARGS = --repository $(REPOSITORY) --http-port $(word 1,$(TRITON_PORTS)) \
               --grpc-port $(word 2,$(TRITON_PORTS)) --metrics-port $(word 3,$(TRITON_PORTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format export triton triton-install clean
+.PHONY: help serve test check format export triton triton-install chaos overload soak concurrency clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,18 @@ triton-install: .venv/.dev ## A real Triton from PyPI, without Docker; one line 
 
 triton: export triton-install ## Serve the repository with a real Triton
 	$(BIN)/python deploy/triton/serve.py $(TRITON_ARGS)
+
+chaos: export triton-install ## Break everything on purpose, ten minutes: the tables of docs/reliability.md
+	$(BIN)/python -m benchmarks.chaos
+
+overload: export ## Ten times the load, a thousand connections, slow ones
+	$(BIN)/python -m benchmarks.overload
+
+soak: export ## Mixed load, model loads and faults for half an hour: MINUTES=30
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+
+concurrency: export ## 64 clients at once, every answer compared with the one computed alone
+	$(BIN)/python -m benchmarks.concurrency
 
 clean: ## Remove what these commands made, except the exported models
 	rm -rf .venv .venv-triton .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

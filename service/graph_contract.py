@@ -39,7 +39,9 @@ def check_outputs(card: ModelCard, arrays: Mapping[str, NDArray[np.generic] | No
         if array is None or spec is None:
             raise EngineFailed(f"{card.name} gave no {name}")
         fits = len(array.shape) == 1 + len(spec.dims) and array.shape[0] == rows
-        if not fits or any(wanted >= 0 and wanted != got for wanted, got in zip(spec.dims, array.shape[1:], strict=True)):
+        if not fits or any(
+            wanted >= 0 and wanted != got for wanted, got in zip(spec.dims, array.shape[1:], strict=True)
+        ):
             raise EngineFailed(f"{card.name} gave {name} as {list(array.shape)}, not as {[rows, *spec.dims]}")
         if spec.dtype in _DTYPES and array.dtype != _DTYPES[spec.dtype]:
             raise EngineFailed(f"{card.name} gave {name} as {array.dtype}, not as {spec.dtype}")
