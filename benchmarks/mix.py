@@ -56,7 +56,7 @@ BAD = (
 
 def variations(count: int, seed: int = 7) -> list[bytes]:
     """JPEGs, no two alike: cuts out of real photographs, some turned, some mirrored, of several sizes."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     photographs = [Image.fromarray(np.asarray(getattr(skimage.data, name)())).convert("RGB") for name in NAMES]
     return [_variation(photographs[i % len(photographs)], rng) for i in range(count)]
 

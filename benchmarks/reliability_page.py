@@ -1,4 +1,4 @@
-"""docs/reliability.md: each command writes its own part, between the two comments of its name; numbers into results/."""
+"""docs/reliability.md: each command writes its own part, between the two comments of its name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 def publish(part: str, command: str, text: str, measured: dict[str, Any], *, page: Path = PAGE) -> Path:
     """Replaces the part in the page, and writes what was measured as JSON; its path comes back."""
     about = circumstances()
-    versions = f"{about['device']}, Python {about['python']}, ONNX Runtime {about.get('onnxruntime-gpu') or about.get('onnxruntime')}"
+    runtime = about.get("onnxruntime-gpu") or about.get("onnxruntime")
+    versions = f"{about['device']}, Python {about['python']}, ONNX Runtime {runtime}"
     written = f"Written by `{command}` on {about['date']}: {versions}.\n\n{text}"
     before = page.read_text(encoding="utf-8")
     pattern = re.compile(rf"(<!-- {part}[^>]*-->\n).*?(\n<!-- /{part} -->)", re.DOTALL)

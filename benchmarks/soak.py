@@ -1,4 +1,4 @@
-"""A long run: mixed load at 70 % of what the machine can do, models that come and go, faults; then everything is as before.
+"""A long run: mixed load at 70 % of capacity, models that come and go, faults; then everything is as before.
 
 python -m benchmarks.soak --minutes 30
 
@@ -60,7 +60,7 @@ class Soak:
 
 async def soak(gateway: GatewayServer, repository: Path, minutes: float, seed: int = 1) -> Soak:
     """Runs it against the gateway, which serves the repository: a folder of links that may be changed."""
-    client, rng = Client(gateway.port), random.Random(seed)  # noqa: S311
+    client, rng = Client(gateway.port), random.Random(seed)
     pictures = mix.variations(PICTURES)
     capacity_per_s = await _capacity(client, pictures, gateway.port)
     run = Soak(minutes, round(SHARE_OF_CAPACITY * capacity_per_s, 1))
@@ -91,7 +91,7 @@ async def _capacity(client: Client, pictures: Sequence[bytes], port: int, second
 
     async def keep_asking(number: int) -> None:
         nonlocal answered
-        rng = random.Random(number)  # noqa: S311
+        rng = random.Random(number)
         while time.perf_counter() < ends_s:
             kind = rng.choice(mix.GOOD)
             await client.ask(mix.request_of(kind, mix.body_of(kind, pictures, rng), port))
@@ -124,7 +124,7 @@ async def _sample(gateway: GatewayServer, run: Soak, ends_s: float) -> None:
 
 
 async def _events(gateway: GatewayServer, repository: Path, run: Soak, ends_s: float, rng: random.Random) -> None:
-    """In turn: a model comes, a broken entry takes another's place, a client hangs up, the entry is mended, the model goes."""
+    """In turn: a model comes, a broken entry takes another's place, it is mended, the model goes; clients hang up."""
     pause_s = max(1.0, min(10.0, run.minutes * 60 / 12))
     turn: list[tuple[str, Callable[[], None]]] = [
         ("model came", lambda: _bring(repository)),
@@ -290,14 +290,15 @@ def report(run: Soak) -> str:
     events = ", ".join(f"{name} {count}×" for name, count in run.events.items())
     return "\n".join(
         [
-            f"{run.minutes:g} minutes, {run.rate_per_s:g} requests/s ({SHARE_OF_CAPACITY:.0%} of what eight clients at once "
-            f"get through), {run.statuses.total():,} requests in all, 15 % of them bad. Meanwhile: {events or 'nothing'}.",
+            f"{run.minutes:g} minutes, {run.rate_per_s:g} requests/s ({SHARE_OF_CAPACITY:.0%} of what eight clients at "
+            f"once get through), {run.statuses.total():,} requests in all, 15 % of them bad. "
+            f"Meanwhile: {events or 'nothing'}.",
             "",
             table(["", "second tenth (median)", "last tenth (median)", "most"], rows),
             "",
             f"Answers by status: {answers}. The server's own count: {outcomes}.",
             "",
-            "**Nothing broke**: counters equal to the last request, memory, descriptors and threads flat, no permit left."
+            "**Nothing broke**: counters equal to the last request; memory, descriptors, threads flat; no permit left."
             if not run.problems
             else "**Broken:** " + "; ".join(run.problems),
         ]

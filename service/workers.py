@@ -213,7 +213,7 @@ class Workers:
             self._changed.notify()
 
     def _man(self) -> None:
-        """One more thread, if there are fewer than `count` alive. Raises Overloaded if there is none and none starts."""
+        """One more thread, if fewer than `count` are alive. Raises Overloaded if there is none and none starts."""
         alive = [thread for thread in self._threads if thread.is_alive()]
         if len(alive) < self.count:
             thread = threading.Thread(target=self._live, name=f"worker-{len(alive)}", daemon=True)
