@@ -62,9 +62,10 @@ FROM run AS gateway
 COPY --from=gateway-build /opt/vision /opt/vision
 COPY deploy/image/healthcheck.py /opt/vision/healthcheck.py
 USER 1000:1000
-# A container's loopback is reached by nobody; what is published, and to whom, is decided outside.
+# A container's loopback is reached by nobody; what is published, and to whom, is decided outside. So the gateway starts
+# only with VISION_API_KEYS_FILE, or with VISION_ALLOW_ANONYMOUS=true from whoever knows that the port is not for strangers.
 ENV VISION_HOST=0.0.0.0 VISION_PORT=8080 VISION_REPOSITORY=/models ORT_DISABLE_TELEMETRY=1
-EXPOSE 8080
+EXPOSE 8080 8081
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 CMD ["python", "/opt/vision/healthcheck.py"]
 ENTRYPOINT ["vision"]
 CMD ["serve"]

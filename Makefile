@@ -4,6 +4,8 @@
 PYTHON ?= python3
 PORT ?= 8080
 REPOSITORY ?= model_repository
+# `make bench BENCH=--quick`: fewer and shorter cells, 5 minutes.
+BENCH ?=
 # Where `make triton` listens: http, grpc, metrics.
 TRITON_PORTS ?= 8000 8001 8002
 
@@ -16,7 +18,7 @@ TRITON_ARGS = --repository $(REPOSITORY) --http-port $(word 1,$(TRITON_PORTS)) \
               --grpc-port $(word 2,$(TRITON_PORTS)) --metrics-port $(word 3,$(TRITON_PORTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format export triton triton-install chaos overload soak concurrency clean
+.PHONY: help serve test check format export triton triton-install peers-install bench fuzz soak sbom audit clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -46,26 +48,40 @@ triton-install: .venv/.dev ## A real Triton from PyPI, without Docker; one line 
 triton: export triton-install ## Serve the repository with a real Triton
 	$(BIN)/python deploy/triton/serve.py $(TRITON_ARGS)
 
-chaos: export triton-install ## Break everything on purpose, ten minutes: the tables of docs/reliability.md
-	$(BIN)/python -m benchmarks.chaos
-
-overload: export ## Ten times the load, a thousand connections, slow ones
-	$(BIN)/python -m benchmarks.overload
-
 soak: export ## Mixed load, model loads and faults for half an hour: MINUTES=30
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
-concurrency: export ## 64 clients at once, every answer compared with the one computed alone
-	$(BIN)/python -m benchmarks.concurrency
+peers-install: .venv-peers/.installed ## FastAPI, LitServe and BentoML in an environment of their own, to compare with
+
+bench: export triton-install peers-install ## This gateway beside others, same file, same pictures: 25 minutes
+	$(BIN)/python -m benchmarks.peers --repository $(REPOSITORY) $(BENCH)
+	$(BIN)/python -m tests.write_docs
+
+fuzz: export .venv/.dev ## Ten thousand bad inputs against the real gateway; writes docs/reliability-input.md
+	$(BIN)/python -m tests.fuzz --cases 10000 --write docs/reliability-input.md
+
+sbom: .venv/.dev ## What the gateway's image is made of, as CycloneDX: build/sbom.cdx.json
+	mkdir -p build
+	$(BIN)/python deploy/image/pinned.py gateway > build/gateway.txt
+	$(BIN)/cyclonedx-py requirements build/gateway.txt --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.cdx.json
+
+audit: sbom ## Known vulnerabilities of it, by pip-audit; says so where no database can be reached
+	$(BIN)/python deploy/image/audit.py build/gateway.txt
 
 clean: ## Remove what these commands made, except the exported models
-	rm -rf .venv .venv-triton .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-triton .venv-peers build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
 .venv/.export: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e '.[export]'
+	@touch $@
+
+.venv-peers/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python

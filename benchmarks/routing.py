@@ -47,6 +47,7 @@ class Bench:
 
     def __init__(self, server: Server, repository: Path, asked_for: argparse.Namespace) -> None:
         self.port = server.port
+        self.admin_port = server.admin_port
         self.machine = Machine([server.pid, os.getpid()])
         self.budget_ms: float = asked_for.budget
         self.seconds: float = asked_for.seconds
@@ -110,7 +111,7 @@ class Bench:
         results = outcomes(sents, wishes, self.album, self.accuracies)
         scored = [o for o, sent in zip(results, sents, strict=True) if sent.due_s >= WARM_UP_S]
         row = {"process": process, "load": load, "policy": policy, **score(scored, self.seconds).flat()}
-        row |= {"cv2": round(came.cv2, 1), "squeezed": round(came.squeezed, 2), **_server_side(sents, self.port)}
+        row |= {"cv2": round(came.cv2, 1), "squeezed": round(came.squeezed, 2), **_server_side(sents, self.admin_port)}
         return row
 
     async def _tiers(self, process: str, load: float) -> list[dict[str, Any]]:
@@ -166,10 +167,10 @@ class Bench:
             table.writerows(cells)
 
 
-def _server_side(sents: list[Sent], port: int) -> dict[str, float]:
+def _server_side(sents: list[Sent], admin_port: int) -> dict[str, float]:
     return {
         "sent_late_p99_ms": round(float(np.percentile([sent.late_ms for sent in sents], 99)), 2),
-        "coverage": round(metrics(port).get(COVERAGE, 0.0), 4),
+        "coverage": round(metrics(admin_port).get(COVERAGE, 0.0), 4),
     }
 
 

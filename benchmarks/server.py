@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ START_TIMEOUT_S = 60.0
 @dataclass(frozen=True, slots=True)
 class Server:
     port: int
+    admin_port: int
     pid: int
 
 
@@ -60,26 +61,27 @@ def only(models: Iterable[str], repository: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def serving(repository: Path) -> Iterator[Server]:
-    """Running and ready; it ends with the `with`."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+def serving(repository: Path, more: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Running and ready, with more settings if there are any; it ends with the `with`."""
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as also_free:
+        port, admin_port = int(free.getsockname()[1]), int(also_free.getsockname()[1])
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
-    settings = {"VISION_PORT": str(port), "VISION_REPOSITORY": str(repository), "VISION_LOG_LEVEL": "error"}
+    ports = {"VISION_PORT": str(port), "VISION_ADMIN_PORT": str(admin_port)}
+    settings = {**ports, "VISION_REPOSITORY": str(repository), "VISION_LOG_LEVEL": "error", **(more or {})}
     with tempfile.TemporaryFile() as log:
         command = [str(Path(sys.executable).with_name("vision")), "serve"]
         process = subprocess.Popen(command, env={**clean, **settings}, stdout=log, stderr=log, cwd=ROOT)
         try:
             _wait_until_ready(port, process)
-            yield Server(port, process.pid)
+            yield Server(port, admin_port, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(40)
 
 
-def metrics(port: int) -> dict[str, float]:
+def metrics(admin_port: int) -> dict[str, float]:
     """Every series by its name and labels, as written in /metrics."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     lines = re.findall(r"^([a-z_]+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
     return {name: float(value) for name, value in lines}

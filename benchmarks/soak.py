@@ -239,15 +239,23 @@ def _take(repository: Path) -> None:
         _away(repository, name)
 
 
+def soak_a_gateway(minutes: float) -> Soak:
+    """Starts a gateway on the embedded engine, soaks it, ends it."""
+    with (
+        repository_of_links() as repository,
+        tempfile.TemporaryDirectory() as folder,
+        GatewayServer(Path(folder) / "log", {"VISION_REPOSITORY": str(repository)}) as gateway,
+    ):
+        gateway.wait_for("/health/ready")
+        return asyncio.run(soak(gateway, repository, minutes))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Mixed load, faults and model loads for a long time.")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--no-docs", action="store_true", help="print only")
     arguments = parser.parse_args()
-    with repository_of_links() as repository, tempfile.TemporaryDirectory() as folder:
-        with GatewayServer(Path(folder) / "log", {"VISION_REPOSITORY": str(repository)}) as gateway:
-            gateway.wait_for("/health/ready")
-            run = asyncio.run(soak(gateway, repository, arguments.minutes))
+    run = soak_a_gateway(arguments.minutes)
     text = report(run)
     print(text)
     if not arguments.no_docs:

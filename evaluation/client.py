@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,12 @@ class Run:
     total_ms: list[float] = field(default_factory=list)
 
 
+def _key() -> dict[str, str]:
+    """The header of the key in $VISION_API_KEY, if there is one: an option would stand in the list of processes."""
+    key = os.environ.get("VISION_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """Where to ask, and what every request says (`model`, `tier`, …)."""
@@ -42,7 +49,7 @@ class Gateway:
     ) -> Run:
         """Asks for each picture and hands its key and answer to `take`, in their order. Raises Refused."""
         run = Run()
-        with httpx.Client(timeout=120.0) as client, ThreadPoolExecutor(self.parallel) as pool:
+        with httpx.Client(timeout=120.0, headers=_key()) as client, ThreadPoolExecutor(self.parallel) as pool:
 
             def one(item: tuple[Key, Path]) -> dict[str, Any]:
                 return self._one(client, task, item[1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ from export.errors import UnknownRow
 from export.outcome import Outcome, Plan
 from export.sources import Choice, parse_choice
 from export.tables import catalogue_table, outcomes_table
+from service.triton_config import Device
 
 app = typer.Typer(**MANNERS)
 
@@ -35,20 +37,28 @@ def _rows(names: list[str]) -> tuple[Row, ...]:
         raise typer.BadParameter(str(err), param_hint="NAME") from err
 
 
-def _int8(precision: str, calibration: Path | None, rows: tuple[Row, ...]) -> frozenset[str]:
-    """Names of the rows that must get an INT8 variant."""
-    if precision not in ("fp32", "int8"):
-        raise typer.BadParameter(f"{precision!r} is neither fp32 nor int8.", param_hint="--precision")
+def _precisions(
+    precision: str, calibration: Path | None, rows: tuple[Row, ...]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the rows that must get an INT8 variant, and of those that must get an FP16 one."""
+    if precision not in ("fp32", "fp16", "int8"):
+        raise typer.BadParameter(f"{precision!r} is neither fp32 nor int8, nor fp16.", param_hint="--precision")
     if calibration is not None and precision != "int8":
         raise typer.BadParameter("pictures are for --precision int8.", param_hint="--calibration")
     if calibration is not None and not calibration.is_dir():
         raise typer.BadParameter(f"there is no folder {calibration}.", param_hint="--calibration")
-    if precision == "fp32":
-        return frozenset()
     others = [row.name for row in rows if row.task != "classify"]
-    if others:
-        raise typer.BadParameter(f"int8 is for classifiers, and {others[0]} is none.", param_hint="--precision")
-    return frozenset(row.name for row in rows)
+    if precision != "fp32" and others:
+        raise typer.BadParameter(f"{precision} is for classifiers, and {others[0]} is none.", param_hint="--precision")
+    names, nobody = frozenset(row.name for row in rows), frozenset[str]()
+    return (names if precision == "int8" else nobody, names if precision == "fp16" else nobody)
+
+
+def _device(text: str | None) -> Device | None:
+    devices: dict[str, Device] = {device: device for device in get_args(Device)}
+    if text is not None and text not in devices:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(devices)}.", param_hint="--device")
+    return None if text is None else devices[text]
 
 
 @app.command()
@@ -66,11 +76,22 @@ def export(
         bool, typer.Option("--default", help="The models that `make serve` serves; those of a hub, if it answers.")
     ] = False,
     precision: Annotated[
-        str, typer.Option(metavar="fp32|int8", help="int8: also a variant for CPUs, beside the FP32 entry.")
+        str,
+        typer.Option(
+            metavar="fp32|fp16|int8", help="Also a variant beside the FP32 entry: int8 for CPUs, fp16 for GPUs."
+        ),
     ] = "fp32",
     calibration: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Pictures for int8; left out: the ranges that ship with the model."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|gpu|gpu-tensorrt", help="What Triton runs them on; left out: as it was."),
+    ] = None,
+    tensorrt: Annotated[
+        bool | None,
+        typer.Option("--tensorrt/--no-tensorrt", help="Serve plans built on this host's GPU; back to ONNX Runtime."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Export even what is up to date.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="Show the catalogue and do nothing.")] = False,
@@ -79,7 +100,8 @@ def export(
 
     `--all` runs every row, `--import FILE` takes an ONNX file of one's own: see `--all --help`, `--import x --help`.
 
-    Exit codes: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 all done, 1 some failed, 2 wrong usage, 3 all done but the plans: there is no TensorRT here,
+    130 interrupted.
     """
     console = Console()
     if show_list:
@@ -92,11 +114,14 @@ def export(
     choice = _choice(weights)
     if choice.kind == "file" and len(wanted) + len(optional) > 1:
         raise typer.BadParameter("one file fits one model; name just that one.", param_hint="--weights")
-    int8 = _int8(precision, calibration, wanted)
+    int8, fp16 = _precisions(precision, calibration, wanted)
     offered = frozenset(CALIBRATED_NAMES if default else ())
-    outcomes = run(wanted, optional, Plan(repository, choice, force, int8, offered, calibration), console)
+    variants = Plan(repository, choice, force, int8, offered, calibration, fp16)
+    outcomes = run(wanted, optional, replace(variants, device=_device(device), tensorrt=tensorrt), console)
     console.print(outcomes_table(outcomes))
     _say_what_failed(outcomes, console)
+    if any(outcome.state == "skipped" and outcome.name.endswith(" plan") for outcome in outcomes):
+        raise typer.Exit(3)
 
 
 def _say_what_failed(outcomes: list[Outcome], console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Where downloaded weights are kept between runs."""
+"""What is kept between runs: downloaded weights, and the plans that TensorRT built."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from pathlib import Path
 
 def weights_folder() -> Path:
     """`$VISION_CACHE/weights`, else the user's cache folder; made if missing."""
-    chosen = os.environ.get("VISION_CACHE")
-    if chosen:
-        folder = Path(chosen)
-    else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vision-gateway"
-    folder /= "weights"
+    folder = _cache_folder() / "weights"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def engines_folder() -> Path:
+    """`$VISION_CACHE/engines`, else the user's cache folder. Not where Triton may write: a plan is code."""
+    return _cache_folder() / "engines"
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("VISION_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vision-gateway"

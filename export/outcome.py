@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from export.cache import engines_folder
 from export.sources import Choice
 from service.manifest import ModelCard
+from service.triton_config import Device
 
 State = Literal["exported", "up to date", "skipped", "not published", "failed"]
 
@@ -19,6 +21,10 @@ class Plan:
     int8            names of rows that must also get an INT8 variant
     int8_offered    names of rows that get one if it passes its gates
     calibration     folder of pictures for INT8; None: the ranges that ship with the project
+    fp16            names of rows that must also get an FP16 variant
+    device          what config.pbtxt is written for; None: left as it is
+    tensorrt        True: a plan for every entry; False: back to ONNX Runtime; None: left as it is
+    engines         folder of the plans that this host built
     """
 
     repository: Path
@@ -27,6 +33,10 @@ class Plan:
     int8: frozenset[str] = frozenset()
     int8_offered: frozenset[str] = frozenset()
     calibration: Path | None = None
+    fp16: frozenset[str] = frozenset()
+    device: Device | None = None
+    tensorrt: bool | None = None
+    engines: Path = field(default_factory=engines_folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,12 +104,17 @@ def graph_of(row: Row) -> Graph:
 
 def reference_of(graph: Graph, size_hw: tuple[int, int]) -> Reference:
     """What torch gives for seven real pictures, in float64 and in float32."""
-    pictures = [np.asarray(picture) for picture in photographs()]
-    pictures.append(np.ascontiguousarray(pictures[0][:, ::-1]))
-    pixels = np.stack([letterbox(picture, size_hw)[0] for picture in pictures])
+    pixels = seven_letterboxed(size_hw)
     return Reference(
         pixels, _answers(copy.deepcopy(graph.module).double(), graph, pixels), _answers(graph.module, graph, pixels)
     )
+
+
+def seven_letterboxed(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """(7, H, W, 3): the six photographs, and the first one mirrored."""
+    pictures = [np.asarray(picture) for picture in photographs()]
+    pictures.append(np.ascontiguousarray(pictures[0][:, ::-1]))
+    return np.stack([letterbox(picture, size_hw)[0] for picture in pictures])
 
 
 def _answers(module: nn.Module, graph: Graph, pixels: NDArray[np.uint8]) -> Arrays:

@@ -195,7 +195,7 @@ def _cosine(evidence: Evidence) -> str:
         bound = _least_cosine(evidence, spec.name)
         if ours.shape != truth.shape:
             raise Refused(f"{spec.name} is {ours.shape}, not {truth.shape}")
-        cosine = _row_cosines(ours, truth).min()
+        cosine = row_cosines(ours, truth).min()
         if not cosine >= bound:
             raise Refused(f"{spec.name} {cosine:.6f} < {bound:.4f}")
         least, allowed = min(least, float(cosine)), min(allowed, bound)
@@ -266,7 +266,7 @@ def _least_cosine(evidence: Evidence, name: str) -> float:
     gap. A thousand random layers carry percents of rounding, and the cosine then falls below 0.9999 in torch, too.
     """
     float32, float64 = evidence.reference.float32[name], evidence.reference.float64[name]
-    gap = 1.0 - float(_row_cosines(float32, float64).min())
+    gap = 1.0 - float(row_cosines(float32, float64).min())
     return max(LEAST_COSINE_OF_NOISE, min(LEAST_COSINE, 1.0 - ROUNDING_FACTOR**2 * gap))
 
 
@@ -277,7 +277,7 @@ def _error(ours: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
     return float(np.abs(ours - truth).max() / max(np.abs(truth).max(), np.finfo(np.float32).tiny))
 
 
-def _row_cosines(ours: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def row_cosines(ours: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,): cosine between the two answers to each picture; 0 where an answer is all zero."""
     a, b = ours.reshape(len(ours), -1), truth.reshape(len(truth), -1)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)

@@ -12,9 +12,10 @@ from service.errors import EngineFailed
 from service.execution import Inferred
 from service.findings import Segments
 from service.image_header import ImageHeader
+from service.inventory import State
 from service.label_sets import label_names
 from service.latency import Predictor
-from service.manifest import VERSION, ModelCard
+from service.manifest import ModelCard
 from service.pipeline import Served
 from service.routing import Choice, Refusal, usable_ms
 from service.schemas import (
@@ -109,6 +110,7 @@ def _common(served: Served, picture: Inferred, ask: Ask, identity: str, read_ms:
         "image": image_size(picture),
         "routing": routing(served, ask),
         "timing_ms": timing_ms(picture, ask, read_ms),
+        "cached": picture.cached,
         "warnings": warnings(served.card),
     }
 
@@ -116,7 +118,7 @@ def _common(served: Served, picture: Inferred, ask: Ask, identity: str, read_ms:
 def model_ref(card: ModelCard) -> ModelRef:
     return ModelRef(
         name=card.name,
-        version=VERSION,
+        version=card.version,
         precision=card.precision,
         backend=card.backend,
         accuracy=card.accuracy.value if card.accuracy else None,
@@ -204,17 +206,18 @@ def _why_not(card: ModelCard, p95_ms: float, usable_ms: float, ask: Ask, chosen:
     return "another one is more accurate, or as accurate and cheaper" if chosen is not None else None
 
 
-def model_detail(card: ModelCard, predictor: Predictor) -> ModelDetail:
+def model_detail(card: ModelCard, predictor: Predictor, state: State) -> ModelDetail:
     """The card as /v1/models/NAME shows it."""
-    return ModelDetail(**model_info(card, predictor).model_dump(), class_names=list(label_names(card)))
+    return ModelDetail(**model_info(card, predictor, state).model_dump(), class_names=list(label_names(card)))
 
 
-def model_info(card: ModelCard, predictor: Predictor) -> ModelInfo:
-    """The card as /v1/models shows it, with what one run would take now."""
+def model_info(card: ModelCard, predictor: Predictor, state: State) -> ModelInfo:
+    """The card as /v1/models shows it, with its state and what one run would take now."""
     accuracy, weights, profile = card.accuracy, card.weights, card.profile
     return ModelInfo(
         name=card.name,
-        version=VERSION,
+        version=card.version,
+        state=state,
         variant_of=card.variant_of,
         task=card.task,
         segment_kind=card.segment_kind,

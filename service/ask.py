@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bodies import Picture
+from service.clients import ANONYMOUS
 from service.image_header import ImageHeader
 from service.images import Geometry
 from service.latency import Post
@@ -57,6 +58,7 @@ class Ask:
     strategy: Strategy = "single"
     kind: SegmentKind | None = None
     finish: Finish | None = None
+    client: str = ANONYMOUS
 
     @property
     def post(self) -> Post:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.ask import Ask, TierLabel
 from service.engines.protocol import Engine
-from service.errors import AccuracyUnsatisfiable, BudgetUnsatisfiable, DeadlineInfeasible, VisionError
+from service.errors import AccuracyUnsatisfiable, BudgetUnsatisfiable, DeadlineInfeasible, ModelLoading, VisionError
 from service.fleet import Fleet
 from service.image_header import ImageHeader
 from service.latency import Estimates, Predictor, Variants
@@ -21,12 +22,13 @@ Looked = tuple[Variants, Estimates, Choice | Refusal]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The chosen variant, and everything that was known when it was chosen."""
+    """The chosen variant, and everything that was known when it was chosen. `cold`: it has to be loaded first."""
 
     variants: Variants
     estimates: Estimates
     choice: Choice
     demand: Demand
+    cold: bool = False
 
     @property
     def card(self) -> ModelCard:
@@ -55,21 +57,24 @@ class Chooser:
     def decide(self, headers: list[ImageHeader], ask: Ask) -> Decision:
         """The variant that will answer. Raises the refusal as the error it is, and whatever the fleet lacks."""
         started_s = time.perf_counter()
-        variants, estimates, choice = self._look(headers, ask, self._steadiness_for(ask))
-        if ask.model is None:
+        variants, estimates, choice = self._look(headers, ask, self._steadiness_for(ask), wish=self._fleet.wish)
+        cold = isinstance(choice, Choice) and not self._fleet.loaded(variants.cards[choice.index])
+        if ask.model is None and not cold:
             refused = isinstance(choice, Refusal) and choice.kind == "deadline-infeasible"
             full = fullness(estimates, demand_of(ask))
             self._pressure_for(ask).told(full, time.monotonic(), refused=refused)
         self._metrics.decision_duration.observe(time.perf_counter() - started_s)
         if isinstance(choice, Refusal):
+            if choice.loading:
+                self._fleet.fetch(choice.loading)
             raise refusal_error(choice, ask)
-        decision = Decision(variants, estimates, choice, demand_of(ask))
+        decision = Decision(variants, estimates, choice, demand_of(ask), cold)
         self._metrics.decisions.labels(ask.tier, decision.card.name, choice.reason).inc()
         return decision
 
     def look(self, headers: list[ImageHeader], ask: Ask) -> Looked:
         """Every candidate with what it would take now, and the choice: nothing is run, nothing remembered."""
-        return self._look(headers, ask, Steadiness())
+        return self._look(headers, ask, Steadiness(), wish=lambda card: None)
 
     def _steadiness_for(self, ask: Ask) -> Steadiness:
         # Only a tier without further wishes is common enough to have a last choice worth holding on to.
@@ -82,20 +87,64 @@ class Chooser:
         octave = round(math.log2(ask.budget_ms)) if ask.budget_ms > 0 else 0
         return self._pressure.setdefault((ask.task, ask.kind, octave), Pressure())
 
-    def _look(self, headers: list[ImageHeader], ask: Ask, steadiness: Steadiness) -> Looked:
+    def _look(
+        self, headers: list[ImageHeader], ask: Ask, steadiness: Steadiness, wish: Callable[[ModelCard], None]
+    ) -> Looked:
+        """Of the models in memory the best; or a cold one, if it is better, and there in time once it is loaded.
+
+        wish  is told of a cold model that would be chosen were it in memory
+        """
         variants = self._fleet.candidates(ask.model, ask.task, ask.kind, exact=ask.exact)
+        resident = self._fleet.resident(variants)
+        if resident is variants:
+            return self._choose(variants, headers, ask, steadiness)
+        looked = self._choose(variants, headers, ask, Steadiness())
+        if isinstance(looked[2], Refusal):
+            return looked if resident is None else self._choose(resident, headers, ask, steadiness)
+        better = variants.cards[looked[2].index]
+        if self._fleet.loaded(better):
+            return self._choose(resident or variants, headers, ask, steadiness)
+        wish(better)
+        if resident is not None and not self._fleet.worth_waiting_for(better):
+            return self._choose(resident, headers, ask, steadiness)
+        return self._with_cold(looked, resident, better, headers, ask)
+
+    def _with_cold(
+        self, if_loaded: Looked, resident: Variants | None, better: ModelCard, headers: list[ImageHeader], ask: Ask
+    ) -> Looked:
+        """The choice between what is in memory and one model that is not, and comes as much later."""
+        load_s = self._fleet.load_s(better)
+        variants = Variants([*(resident.cards if resident else ()), better])
+        looked = self._choose(variants, headers, ask, Steadiness(), load_s={better.name: load_s})
+        if isinstance(looked[2], Refusal) and resident is None:
+            loading = Refusal("model-loading", load_s * 1e3, retry_after_s=load_s, loading=better.name)
+            return if_loaded[0], if_loaded[1], loading
+        return looked
+
+    def _choose(
+        self,
+        variants: Variants,
+        headers: list[ImageHeader],
+        ask: Ask,
+        steadiness: Steadiness,
+        load_s: Mapping[str, float] | None = None,
+    ) -> Looked:
+        """The choice among these, as if all were in memory but those of `load_s`, which first have to be loaded."""
         load = self._engine.load(ask.deadline_s)
+        waits_ms = {name: wait_s * 1e3 for name, wait_s in load.wait_s_by_model.items()}
+        for name, wait_s in (load_s or {}).items():
+            waits_ms[name] = waits_ms.get(name, 0.0) + wait_s * 1e3
         estimates = self._predictor.estimate(
             variants,
             headers,
             spent_ms=ask.spent_ms(),
             wait_ms=load.wait_s * 1e3,
-            wait_ms_by_model={name: wait_s * 1e3 for name, wait_s in load.wait_s_by_model.items()},
+            wait_ms_by_model=waits_ms,
             post=ask.post,
         )
-        if ask.model and len(variants.cards) == 1:
-            return variants, estimates, admit_pinned(estimates, 0, demand_of(ask))
         demand = demand_of(ask)
+        if ask.model and len(variants.cards) == 1:
+            return variants, estimates, admit_pinned(estimates, 0, demand)
         choice = choose(
             variants,
             estimates,
@@ -122,6 +171,13 @@ def refusal_error(refusal: Refusal, ask: Ask) -> VisionError:
         )
     if refusal.kind == "accuracy-unsatisfiable":
         return AccuracyUnsatisfiable(f"no model reaches {ask.min_accuracy:g} %", field="min_accuracy")
+    if refusal.kind == "model-loading":
+        return ModelLoading(
+            f"{refusal.loading} is being loaded, which takes about {refusal.fastest_ms:.0f} ms; "
+            f"the budget is {ask.budget_ms:g} ms",
+            field="model" if ask.model else None,
+            retry_after_s=refusal.retry_after_s,
+        )
     return DeadlineInfeasible(
         f"the budget is {ask.budget_ms:g} ms; just now the fastest model may take {fastest}",
         limit=f"about {fastest} now",

@@ -3,7 +3,13 @@
 bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each error belongs to one arrow, and is raised where it is understood.
 
     VisionError
-    ├── RequestError            400..422: the client can mend it
+    ├── RequestError            400..431: the client can mend it
+    │   ├── Unauthorized        401  no key, or one that nobody has
+    │   ├── Forbidden           403  the key may not ask for this
+    │   ├── RateLimited         429  more requests than the key, or the address, may send
+    │   ├── InvalidRequest      400  not HTTP/1.1 as we read it
+    │   ├── HeadersTooSlow      408  the request's headers did not arrive in time
+    │   ├── HeadersTooLarge     431  address and headers beyond a size limit
     │   ├── InvalidParameter    422  a query parameter or JSON field outside its limits
     │   ├── UnknownModel        404  nobody knows that name
     │   ├── ModelNotExported    404  the catalogue knows it, this repository lacks it
@@ -11,15 +17,18 @@ bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each er
     │   ├── BudgetUnsatisfiable    422  no model is that fast, however idle the machine
     │   ├── AccuracyUnsatisfiable  422  no model is that accurate
     │   ├── InvalidBody         400  the body is not what its content type says
+    │   ├── InvalidTensor       400  a tensor is not what the model takes (/v2)
     │   ├── UnsupportedMedia    415  neither JPEG, PNG nor WebP; or an unknown content type
     │   ├── TooLarge            413  bytes, pixels, sides or pictures beyond a limit
     │   └── BadImage            400  looks like a picture, cannot be decoded
     ├── CapacityError           503: nothing wrong with the request
     │   ├── Overloaded          503  too many requests in flight
     │   ├── DeadlineInfeasible  503  no model makes the budget just now
+    │   ├── ModelLoading        503  the model is being loaded, and will not be there in time
     │   └── NotReady            503  no model is ready yet
     ├── EngineError
     │   ├── EngineUnavailable   503  the inference server does not answer
+    │   │   └── ModelUnavailable   503  it does, but this model is not loaded there
     │   ├── DeadlineExceeded    504  admitted, but not finished in time
     │   └── EngineFailed        500  the model itself failed
     └── InvalidEntry            a repository entry that cannot be served (never reaches a client as such)
@@ -38,6 +47,9 @@ class VisionError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+
+    # What goes beside the problem document, by the rules of its status.
+    headers: ClassVar[dict[str, str]] = {}
 
     retry_after_s: float | None = None
 
@@ -58,6 +70,44 @@ class RequestError(VisionError):
     status = 400
     code = "bad-request"
     title = "Bad request"
+
+
+class Unauthorized(RequestError):
+    status = 401
+    code = "unauthorized"
+    title = "A key is needed"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="vision-gateway"'}
+
+
+class Forbidden(RequestError):
+    status = 403
+    code = "forbidden"
+    title = "The key may not ask for this"
+
+
+class RateLimited(RequestError):
+    status = 429
+    code = "rate-limited"
+    title = "More requests than allowed"
+    retry_after_s = 1.0
+
+
+class InvalidRequest(RequestError):
+    status = 400
+    code = "invalid-request"
+    title = "The request cannot be read"
+
+
+class HeadersTooSlow(RequestError):
+    status = 408
+    code = "headers-too-slow"
+    title = "The request did not arrive in time"
+
+
+class HeadersTooLarge(RequestError):
+    status = 431
+    code = "headers-too-large"
+    title = "The request's headers are too large"
 
 
 class InvalidParameter(RequestError):
@@ -102,6 +152,12 @@ class InvalidBody(RequestError):
     title = "The body cannot be read"
 
 
+class InvalidTensor(RequestError):
+    status = 400
+    code = "invalid-tensor"
+    title = "A tensor is not what the model takes"
+
+
 class UnsupportedMedia(RequestError):
     status = 415
     code = "unsupported-media"
@@ -139,6 +195,11 @@ class DeadlineInfeasible(CapacityError):
     title = "No model would answer in time just now"
 
 
+class ModelLoading(CapacityError):
+    code = "model-loading"
+    title = "The model is being loaded"
+
+
 class NotReady(CapacityError):
     code = "not-ready"
     title = "No model is ready"
@@ -158,6 +219,11 @@ class EngineUnavailable(EngineError):
     retry_after_s = 1.0
 
 
+class ModelUnavailable(EngineUnavailable):
+    code = "model-unavailable"
+    title = "The model is in the repository, but cannot be used now"
+
+
 class DeadlineExceeded(EngineError):
     status = 504
     code = "deadline-exceeded"
@@ -171,5 +237,11 @@ class EngineFailed(EngineError):
 
 
 class InvalidEntry(VisionError):
+    """`reason` is one word for metrics: config, incomplete, digest, external-data, graph, too-large."""
+
     code = "invalid-entry"
     title = "A model repository entry cannot be served"
+
+    def __init__(self, detail: str, reason: str = "config") -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.responses import Response
 
+from service import tracing
 from service.ask import Ask, Strategy
 from service.bodies import BodyLimits, Picture, read_pictures
+from service.clients import Client, client_of
 from service.errors import InvalidParameter
 from service.gateway import Gateway
 from service.manifest import SegmentKind, Task
 from service.pipeline import Served
-from service.request_id import received_s
+from service.request_id import ClientGone, received_s
 from service.schemas import RouteQuery, Wire
 from service.settings import Settings
 
@@ -32,8 +35,11 @@ def ask_of(
 ) -> Ask:
     """The query in the pipeline's terms.
 
-    Raises InvalidParameter for a parameter given twice, for two budgets, or one that is too long.
+    Raises InvalidParameter for a parameter given twice, for two budgets, or one that is too long; Forbidden for what
+    the client's key may not ask for.
     """
+    client = client_of(request.scope)
+    client.require_task("embed" if "embedding" in outputs else task)
     _refuse_repeated(request)
     budget_ms = query.latency_budget_ms
     header = request.headers.get("x-latency-budget-ms")
@@ -48,7 +54,7 @@ def ask_of(
     if budget_ms is not None and budget_ms > settings.max_budget_ms:
         limit = f"{settings.max_budget_ms:g} ms"
         raise InvalidParameter(f"the budget is above {limit}", field="latency_budget_ms", limit=limit)
-    tier, allowed_ms = _tier(settings, query, budget_ms)
+    tier, allowed_ms = _tier(settings, query, budget_ms, client)
     return Ask(
         task=task,
         outputs=outputs,
@@ -61,11 +67,14 @@ def ask_of(
         keep_late=query.late == "return",
         priority=query.priority,
         strategy=strategy,
+        client=client.name,
     )
 
 
 def _refuse_repeated(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
+    if len(names) == len(request.query_params):
+        return
     for name in request.query_params:
         if names.count(name) > 1:
             raise InvalidParameter(f"{name} is given {names.count(name)} times", field=name, limit="once")
@@ -77,15 +86,25 @@ def kind_of(gateway: Gateway, model: str | None, kind: SegmentKind | None) -> Se
     return kind or named or "semantic"
 
 
-def _tier(settings: Settings, query: RouteQuery, budget_ms: float | None) -> tuple[Any, float]:
-    """The tier's label and its budget. A model named without a budget may take as long as any request may."""
+def _tier(settings: Settings, query: RouteQuery, budget_ms: float | None, client: Client) -> tuple[Any, float]:
+    """The tier's label and its budget. A model named without a budget may take as long as any request may.
+
+    What the client did not ask for stays below its ceiling; what it did ask for and may not have is refused.
+    """
     if budget_ms is not None:
+        client.require_budget(budget_ms, "latency_budget_ms")
         return "custom", budget_ms
     if query.tier is not None:
-        return query.tier, settings.tier_budget_ms(query.tier)
+        budget_ms = settings.tier_budget_ms(query.tier)
+        client.require_budget(budget_ms, "tier")
+        return query.tier, budget_ms
+    ceiling_ms = math.inf if client.max_budget_ms is None else client.max_budget_ms
     if query.model is not None:
-        return "none", settings.max_budget_ms
-    return "standard", settings.tier_budget_ms("standard")
+        return "none", min(settings.max_budget_ms, ceiling_ms)
+    standard_ms = settings.tier_budget_ms("standard")
+    if ceiling_ms < standard_ms:
+        return client.max_tier or "custom", ceiling_ms
+    return "standard", standard_ms
 
 
 def _positive_ms(text: str) -> float:
@@ -108,17 +127,24 @@ async def read_body(request: Request, gateway: Gateway, ask: Ask) -> tuple[list[
     before_ms = ask.spent_ms()
     limits = BodyLimits(settings.max_body_bytes, settings.max_images, settings.body_timeout_s)
     pictures = await read_pictures(request, limits)
-    return pictures, ask.spent_ms() - before_ms
+    read_ms = ask.spent_ms() - before_ms
+    tracing.took("read", read_ms / 1e3, pictures=len(pictures))
+    return pictures, read_ms
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; if the client hangs up first, the work is cancelled before it costs anything more."""
+    """The work's result; if the client hangs up first, the work is cancelled before it costs anything more.
+
+    Raises ClientGone then.
+    """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(request))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # till all that it held is given back
+            raise ClientGone
         return await task
     finally:
         gone.cancel()

@@ -5,31 +5,37 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service import tracing
 from service.ask import Ask, Finish, Raw
 from service.bodies import Picture
-from service.engines.protocol import Engine, Job, Pixels
-from service.errors import DeadlineExceeded
+from service.cache import Cache
+from service.engines.protocol import Before, Engine, Job, Outputs, Pixels, SharesWorkers
+from service.errors import DeadlineExceeded, EngineError
 from service.image_header import ImageHeader, SizeLimits, read_header
 from service.images import Geometry, to_model_pixels
 from service.latency import Predictor
 from service.manifest import ModelCard, ResizeRule
 from service.metrics import Metrics
-from service.workers import Lane, Workers
+from service.model_statistics import ModelStatistics
+from service.workers import Done, Lane, Workers
 
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
     """One picture's raw outputs, (…) without the batch axis, the model they are of, and the way to image pixels.
 
-    result  what the request's own `finish` made of them, if it has one
+    result    what the request's own `finish` made of them, if it has one
+    cached    nothing was decoded or run: the same bytes had been seen
+    saved_ms  how much longer it would have taken on a busy machine
     """
 
     card: ModelCard
@@ -37,6 +43,8 @@ class Inferred:
     geometry: Geometry
     timing_ms: dict[str, float]
     result: Any = None
+    saved_ms: float = 0.0
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,15 @@ class _DecodeItem:
     picture: Picture
     header: ImageHeader
     rule: ResizeRule
+
+
+_NOTHING_RUN_MS = {"decode": 0.0, "queue": 0.0, "infer": 0.0}
+_NOT_YET: Pixels = np.empty((0, 0, 0, 3), np.uint8)
+
+
+def _pixels_of(decoded: tuple[Pixels, Geometry]) -> Pixels:
+    """(1, H, W, 3)."""
+    return decoded[0][np.newaxis]
 
 
 def _decode(items: list[_DecodeItem]) -> list[tuple[Pixels, Geometry]]:
@@ -55,15 +72,25 @@ def _finish(items: list[tuple[Finish, Raw]]) -> list[Any]:
 
 
 class Execution:
-    """Two thread hops a picture, three where something is left to do after the model; all in the order of deadlines."""
+    """One way to a worker and back for each picture, two where something is left to do after the model."""
 
-    def __init__(self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics, cache: Cache | None = None
+    ) -> None:
+        self._cache = cache or Cache(0)
         self._engine = engine
+        self._shares_workers = engine if isinstance(engine, SharesWorkers) else None
         self._workers = workers
         self._predictor = predictor
         self._metrics = metrics
+        self.statistics = ModelStatistics()
         self._decode_lane: Lane[_DecodeItem, tuple[Pixels, Geometry]] = Lane("decode", _decode)
         self._finish_lane: Lane[tuple[Finish, Raw], Any] = Lane("finish", _finish)
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that no worker has taken yet."""
+        return self._workers.waiting
 
     def announce(self, card: ModelCard, ask: Ask) -> Callable[[], None]:
         """Tells the engine of a job to come, so that the next choice sees it; the answer takes it back."""
@@ -78,36 +105,95 @@ class Execution:
         arrived: Callable[[], None] = lambda: None,
     ) -> Inferred:
         """The model's outputs for the picture; `arrived` is called when the engine has the job itself."""
+        key = await self._cache.key(picture.data, card, ask.outputs) if self._cache.on else None
+        kept = self._cache.get(key) if key is not None else None
+        if kept is not None:
+            arrays, geometry, timing_ms, saved_ms = kept.arrays, kept.geometry, dict(_NOTHING_RUN_MS), 0.0
+        else:
+            decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
+            _, geometry = decoded.result
+            self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
+            timing_ms = {
+                "decode": decoded.run_s * 1e3,
+                "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
+                "infer": outputs.infer_ms,
+            }
+            arrays = {name: array[0] for name, array in outputs.arrays.items()}
+            saved_ms = outputs.saved_ms
+        if key is not None:
+            self._metrics.cache_lookups.labels("miss" if kept is None else "hit").inc()
+            if kept is None:
+                self._cache.put(key, arrays, geometry)
+        result, finish_ms = None, 0.0
+        if ask.finish is not None:
+            raw = Raw(card, arrays, geometry, picture, header)
+            result, waited_ms, finish_ms = await self._finish(ask.finish, raw, ask)
+            timing_ms["queue"] += waited_ms
+        if kept is None:
+            self.statistics.answered(
+                card.name,
+                input_ms=timing_ms["decode"],
+                queue_ms=timing_ms["queue"],
+                infer_ms=timing_ms["infer"],
+                output_ms=finish_ms,
+            )
+        return Inferred(card, arrays, geometry, timing_ms, result, saved_ms, cached=kept is not None)
+
+    async def _decode_and_infer(
+        self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask, arrived: Callable[[], None]
+    ) -> tuple[Done[tuple[Pixels, Geometry]], Outputs]:
+        item = _DecodeItem(picture, header, card.resize)
+        cost_s = self._predictor.decode_ms(header, card.resize) / 1e3
+        job = Job(card.name, _NOT_YET, ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
+        if self._shares_workers is not None:
+            before = Before(self._decode_lane, item, cost_s, _pixels_of, arrived)
+            with self._asking(card):
+                decoded, outputs = await self._shares_workers.infer_after(before, job)
+                self._ran(card, 1, outputs)
+            ago_s = (outputs.queue_ms + outputs.infer_ms) / 1e3
+            self._decoded(decoded, header, ago_s)
+            return decoded, outputs
         decoded = await self._workers.run(
-            self._decode_lane,
-            _DecodeItem(picture, header, card.resize),
-            cost_s=self._predictor.decode_ms(header, card.resize) / 1e3,
-            deadline_s=ask.deadline_s,
-            keep_late=ask.keep_late,
+            self._decode_lane, item, cost_s=cost_s, deadline_s=ask.deadline_s, keep_late=ask.keep_late
         )
-        self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
-        pixels, geometry = decoded.result
-        job = Job(card.name, pixels[np.newaxis], ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
+        self._decoded(decoded, header, 0.0)
         arrived()
-        outputs = await self._engine.infer(job)
+        return decoded, await self.infer(replace(job, pixels=_pixels_of(decoded.result)), card)
+
+    def _decoded(self, decoded: Done[tuple[Pixels, Geometry]], header: ImageHeader, ago_s: float) -> None:
+        tracing.took("decode", decoded.run_s, decoded.queue_s, ago_s=ago_s, format=header.format, pixels=header.pixels)
+
+    async def infer(self, job: Job, card: ModelCard) -> Outputs:
+        """The engine's answer, once the predictor, the metrics and the model's statistics know of it."""
+        with self._asking(card):
+            outputs = await self._engine.infer(job)
+            self._ran(card, len(job.pixels), outputs)
+        return outputs
+
+    @contextmanager
+    def _asking(self, card: ModelCard) -> Iterator[None]:
+        """While the engine works for one request: a stage of its trace, and a failure of the model if it fails."""
+        started_s = time.monotonic()
+        try:
+            with tracing.stage("engine", model=card.name):
+                yield
+        except EngineError:
+            self.statistics.failed(card.name, (time.monotonic() - started_s) * 1e3)
+            raise
+
+    def _ran(self, card: ModelCard, rows: int, outputs: Outputs) -> None:
+        """Tells everybody who keeps count of one run."""
+        infer_s, queued_s = outputs.infer_ms / 1e3, outputs.queue_ms / 1e3
+        tracing.took("infer", infer_s, queued_s, model=card.name, batch_rows=outputs.batch_rows)
         if outputs.run_alone:
-            self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
+            busy_ms = outputs.infer_ms + outputs.saved_ms
+            self._predictor.observe_run(card, outputs.batch_rows, busy_ms, time.monotonic())
         self._metrics.infer_duration.labels(card.name).observe(outputs.infer_ms / 1e3)
         self._metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
-        timing_ms = {
-            "decode": decoded.run_s * 1e3,
-            "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
-            "infer": outputs.infer_ms,
-        }
-        arrays = {name: array[0] for name, array in outputs.arrays.items()}
-        result = None
-        if ask.finish is not None:
-            result, waited_ms = await self._finish(ask.finish, Raw(card, arrays, geometry, picture, header), ask)
-            timing_ms["queue"] += waited_ms
-        return Inferred(card, arrays, geometry, timing_ms, result)
+        self.statistics.ran(card.name, rows=rows, batch_rows=outputs.batch_rows, infer_ms=outputs.infer_ms)
 
-    async def _finish(self, finish: Finish, raw: Raw, ask: Ask) -> tuple[Any, float]:
-        """What `finish` makes of the outputs, and the milliseconds it waited for a worker. Raises DeadlineExceeded."""
+    async def _finish(self, finish: Finish, raw: Raw, ask: Ask) -> tuple[Any, float, float]:
+        """What `finish` makes of the outputs, and the milliseconds it waited and worked. Raises DeadlineExceeded."""
         remaining_s = None if ask.keep_late else ask.deadline_s - time.monotonic()
         try:
             async with asyncio.timeout(remaining_s):
@@ -121,7 +207,7 @@ class Execution:
         except TimeoutError:
             raise DeadlineExceeded("the model answered, but its answer was not made ready in time") from None
         self._predictor.observe_post(raw.header, finish.post, done.run_s * 1e3)
-        return done.result, done.queue_s * 1e3
+        return done.result, done.queue_s * 1e3, done.run_s * 1e3
 
     async def warm(self, limits: SizeLimits) -> None:
         """Starts every worker and decodes a dot of each format, so that no request pays for Pillow's imports."""

@@ -1,4 +1,4 @@
-"""Which models exist, which would answer now, and which can stand in for one another."""
+"""Which models exist, which are in memory, which would answer now, and which can stand in for one another."""
 
 from __future__ import annotations
 
@@ -6,48 +6,54 @@ import asyncio
 import contextlib
 import difflib
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from service.engines.protocol import Engine
 from service.errors import (
     EngineUnavailable,
-    InvalidEntry,
     ModelNotExported,
+    ModelUnavailable,
     NotReady,
     UnknownModel,
     VisionError,
     WrongTask,
 )
-from service.graph_contract import contract_outputs
-from service.label_sets import label_names
+from service.inventory import Inventory, State
 from service.latency import Variants
 from service.manifest import ModelCard, SegmentKind, Task
 from service.metrics import Metrics
+from service.selection import Selection
 
 log = logging.getLogger(__name__)
 
 
 class Fleet:
-    """The engine's models as of the last look, which is `poll_interval_s` old at most."""
+    """The engine's models as of the last look, which is `poll_interval_s` old at most.
 
-    def __init__(self, engine: Engine, metrics: Metrics, poll_interval_s: float) -> None:
+    memory_budget_bytes  0: what the engine has loaded is what there is; else models come and go within it
+    """
+
+    def __init__(
+        self, engine: Engine, metrics: Metrics, poll_interval_s: float, *, memory_budget_bytes: int = 0
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._poll_interval_s = poll_interval_s
-        self._seen: list[ModelCard] = []
-        self._cards: dict[str, ModelCard] = {}
-        self._groups: dict[tuple[Task, SegmentKind | None], Variants] = {}
-        self._named: dict[str, Variants] = {}
-        self._exact: dict[str, Variants] = {}
+        self.inventory = Inventory(engine, metrics, memory_budget_bytes, self._refresh)
+        self._selection = Selection(())
+        self._resident_of: dict[Variants, Variants | None] = {}
         self._reachable = False
+        self._was_ready = False
         self._watch: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Looks once, then goes on looking in the background; an engine that is away is not an error."""
         await self._engine.open()
+        self.inventory.loads.start()
         await self._look()
         self._watch = asyncio.create_task(self._keep_looking(), name="fleet")
 
@@ -56,23 +62,52 @@ class Fleet:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
+        await self.inventory.loads.close()
         await self._engine.close()
 
     @property
     def ready(self) -> bool:
-        """True if the engine answers and has a model."""
-        return self._reachable and bool(self._cards)
+        """True if the engine answers and has a model, or has had one and may load one."""
+        return self._reachable and bool(self._selection.cards) and self._was_ready
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
-        """Every model, by name; as last seen if the engine is away."""
-        return tuple(self._cards.values())
+        """Every model, by name, in memory or not; as last seen if the engine is away."""
+        return tuple(card for _, card in sorted(self.inventory.cards.items()) if self._is_shown(card))
+
+    @property
+    def loaded_cards(self) -> tuple[ModelCard, ...]:
+        """The models that new work may go to."""
+        return tuple(card for card in self._selection.cards if self.inventory.loaded(card.name))
+
+    def state(self, name: str) -> State:
+        return self.inventory.state(name)
+
+    def loaded(self, card: ModelCard) -> bool:
+        """Whether new work may go to it now."""
+        return self.inventory.loaded(card.name)
+
+    def load_s(self, card: ModelCard) -> float:
+        """Seconds until the model would be in memory, were it asked for now."""
+        return self.inventory.loads.expected_s(card.name)
+
+    def wish(self, card: ModelCard) -> None:
+        """The router would have chosen it, were it in memory. What is wished for often enough is loaded."""
+        self.inventory.wish(card.name)
+
+    def fetch(self, name: str) -> None:
+        """Loads the model, whoever has to go: a request that cannot wait so long was told to come again."""
+        self.inventory.loads.want(name, "request")
+
+    def worth_waiting_for(self, card: ModelCard) -> bool:
+        """Whether a request that nobody pinned to it may load it: not if what is popular has to go."""
+        return self.inventory.worth_loading(card.name)
 
     def require_ready(self) -> None:
         """Raises NotReady, or EngineUnavailable if the models are known but the engine is away."""
         if self.ready:
             return
-        if self._cards:
+        if self._was_ready and not self._reachable:
             raise EngineUnavailable("the inference server does not answer; the gateway keeps trying")
         raise NotReady(
             "no model is ready: the repository is empty, or the inference server does not answer yet",
@@ -80,7 +115,14 @@ class Fleet:
 
     def card(self, name: str) -> ModelCard:
         """The model of that exact name. Raises UnknownModel, ModelNotExported."""
-        card = self._cards.get(name)
+        card = self.inventory.cards.get(name)
+        if card is None or not self._is_shown(card):
+            raise self._missing(name)
+        return card
+
+    def known(self, name: str) -> ModelCard:
+        """As `card`, of any entry whose card is known: what an operator may load though it is not offered."""
+        card = self.inventory.cards.get(name)
         if card is None:
             raise self._missing(name)
         return card
@@ -88,19 +130,19 @@ class Fleet:
     def candidates(
         self, name: str | None, task: Task, kind: SegmentKind | None = None, *, exact: bool = False
     ) -> Variants:
-        """What there is to choose from: `pinned` if the client named a model, else `routable`.
+        """What there is to choose from: `pinned` if the client named a model, else `routable`. Some may be cold.
 
         exact  a name means the model of exactly that name, if there is one: never another variant of it
         """
-        if exact and name in self._exact:
+        if exact and name in self._selection.exact:
             self.require_ready()
-            return self._exact[name]
+            return self._selection.exact[name]
         return self.pinned(name, task, kind) if name else self.routable(task, kind)
 
     def routable(self, task: Task, kind: SegmentKind | None = None) -> Variants:
         """The trained models of a task and kind that share a label set, to choose from. Raises NotReady if none is."""
         self.require_ready()
-        variants = self._groups.get((task, kind))
+        variants = self._selection.groups.get((task, kind))
         if variants is None:
             raise NotReady(f"no model with trained weights is ready to {task}" + (f" ({kind})" if kind else ""))
         return variants
@@ -108,10 +150,10 @@ class Fleet:
     def pinned(self, name: str, task: Task, kind: SegmentKind | None = None) -> Variants:
         """The model named, or the variants of it (precisions, sizes) if `name` is what they are variants of.
 
-        Raises UnknownModel, ModelNotExported, WrongTask, NotReady, EngineUnavailable.
+        Raises UnknownModel, ModelNotExported, ModelUnavailable, WrongTask, NotReady, EngineUnavailable.
         """
         self.require_ready()
-        variants = self._named.get(name)
+        variants = self._selection.named.get(name)
         if variants is None:
             raise self._missing(name)
         if variants.cards[0].task != task:
@@ -120,14 +162,39 @@ class Fleet:
             raise WrongTask(f"{name} gives {variants.cards[0].segment_kind} segments, not {kind}", field="kind")
         return variants
 
+    def resident(self, variants: Variants) -> Variants | None:
+        """Those of them that are in memory, themselves if all are; None if none is. A look-up."""
+        if variants not in self._resident_of:
+            cards = [card for card in variants.cards if self.inventory.loaded(card.name)]
+            all_of_them = len(cards) == len(variants.cards)
+            self._resident_of[variants] = variants if all_of_them else Variants(cards) if cards else None
+        return self._resident_of[variants]
+
+    @asynccontextmanager
+    async def in_use(self, card: ModelCard, deadline_s: float) -> AsyncIterator[None]:
+        """Inside, the model is in memory and stays there: one that is cold is loaded and waited for.
+
+        Raises ModelLoading at the deadline; ModelUnavailable, EngineUnavailable if it cannot be loaded.
+        """
+        inventory = self.inventory
+        inventory.hold(card.name)
+        try:
+            if not inventory.loaded(card.name):
+                if not inventory.controlled or not inventory.usable(card.name):
+                    raise self._unavailable(card.name)
+                await inventory.loads.bring(card.name, deadline_s)
+            yield
+        finally:
+            inventory.let_go(card.name)
+
     def engine_lost(self) -> None:
         """A request found the engine away: say so at once, not at the next look."""
-        self._see(None)
+        self._reachable = False
+        self._refresh()
 
     def model_lost(self, name: str) -> None:
-        """A request found the model gone: it is not chosen again before the next look has seen it."""
-        if self._reachable and name in self._cards:
-            self._see([card for card in self._seen if card.name != name])
+        """A request found the model gone from memory: another gateway, or an operator, unloaded it."""
+        self.inventory.lost(name)
 
     async def _keep_looking(self) -> None:
         while True:
@@ -135,45 +202,60 @@ class Fleet:
             await self._look()
 
     async def _look(self) -> None:
+        looked_s = time.monotonic()
         try:
-            self._see(await self._engine.cards())
+            entries = await self._engine.entries()
         except VisionError as err:
             if self._reachable:
                 log.warning("the engine is away: %s", err.detail)
-            self._see(None)
+            self.engine_lost()
         except Exception:
             log.exception("looking at the engine failed. This is a bug.")
-            self._see(None)
+            self.engine_lost()
+        else:
+            self._reachable = True
+            self.inventory.see(entries, looked_s)
 
-    def _see(self, cards: list[ModelCard] | None) -> None:
-        self._reachable = cards is not None
-        if cards is not None and cards != self._seen:
-            self._seen = cards
-            self._adopt([card for card in cards if _servable(card)])
-        for name in self._cards:
-            self._metrics.model_ready.labels(name).set(1.0 if self._reachable else 0.0)
-
-    def _adopt(self, cards: list[ModelCard]) -> None:
+    def _refresh(self) -> None:
+        """Something came, went or changed: what was derived from it is derived anew."""
+        inventory = self.inventory
+        self._resident_of.clear()
+        usable = [card for name, card in sorted(inventory.cards.items()) if inventory.usable(name)]
+        if list(self._selection.cards) != usable:
+            self._selection = Selection(usable)
+            self._metrics.model_info.clear()
+            for card in usable:
+                self._metrics.model_info.labels(
+                    card.name, card.task, card.precision, card.backend, card.weights.source, card.onnx_sha256
+                ).set(1.0)
+        self._was_ready = self._was_ready or bool(self.loaded_cards)
         self._metrics.model_ready.clear()
-        self._metrics.model_info.clear()
-        self._cards = {card.name: card for card in sorted(cards, key=lambda card: card.name)}
-        self._groups = _groups(self._cards.values())
-        self._named = _named(self._cards.values())
-        self._exact = {card.name: Variants([card]) for card in self._cards.values() if card.task == "classify"}
-        for card in self._cards.values():
-            self._metrics.model_info.labels(
-                card.name, card.task, card.precision, card.backend, card.weights.source, card.onnx_sha256
-            ).set(1.0)
+        for name in inventory.cards:
+            state = inventory.state(name)
+            # With a budget it is no fault to be cold, and never one to have been unloaded by an operator.
+            if state == "loaded" or state == "refused" or (state == "cold" and not inventory.controlled):
+                self._metrics.model_ready.labels(name).set(state == "loaded" and self._reachable)
+
+    def _is_shown(self, card: ModelCard) -> bool:
+        """Without a budget the engine decides what there is; but what an operator unloaded here does not vanish."""
+        return self.inventory.controlled or self.inventory.state(card.name) != "cold"
 
     def _missing(self, name: str) -> VisionError:
+        if name in self.inventory.cards:
+            return self._unavailable(name)
         if name in catalogue_names():
             return ModelNotExported(
                 f"{name} is in the catalogue, but not in this repository; `vision-export {name}` adds it", field="model"
             )
         shown = name if len(name) <= 80 else name[:80] + "…"
-        close = difflib.get_close_matches(shown, [*self._cards, *catalogue_names()], n=3)
+        close = difflib.get_close_matches(shown, [*self.inventory.cards, *catalogue_names()], n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "; GET /v1/models lists what there is"
         return UnknownModel(f"nobody knows a model named {shown!r}{hint}", field="model")
+
+    def _unavailable(self, name: str) -> ModelUnavailable:
+        because = {"withdrawn": "an operator has unloaded it", "refused": "it was refused, the log says why"}
+        why = because.get(self.inventory.state(name), "it is not loaded")
+        return ModelUnavailable(f"{name} is in the repository, but {why}", field="model")
 
 
 @cache
@@ -181,50 +263,3 @@ def catalogue_names() -> frozenset[str]:
     """Every name `vision-export` knows. The file is written by the export stage, and a test keeps them equal."""
     text = (resources.files("service") / "catalogue_names.txt").read_text(encoding="utf-8")
     return frozenset(text.split())
-
-
-def _servable(card: ModelCard) -> bool:
-    """Whether the model's classes have names, and its outputs are those of its task.
-
-    One that cannot be served must not keep the others from being.
-    """
-    try:
-        label_names(card)
-        missing = [name for name in contract_outputs(card.task, card.segment_kind) if card.output(name) is None]
-        if missing:
-            raise InvalidEntry(f"{card.name}: to {card.task} it needs the outputs {', '.join(missing)}")
-        probabilities = card.output("probabilities")
-        if card.task == "classify" and probabilities is not None and probabilities.dims != (len(label_names(card)),):
-            classes = len(label_names(card))
-            raise InvalidEntry(f"{card.name}: it gives {list(probabilities.dims)} probabilities for {classes} classes")
-    except InvalidEntry as err:
-        log.error("refused: %s", err.detail)
-        return False
-    return True
-
-
-def _groups(cards: Iterable[ModelCard]) -> dict[tuple[Task, SegmentKind | None], Variants]:
-    """Per task and kind the trained, profiled models that can stand in for one another.
-
-    They share a label set and the yardstick of their accuracy. Of several such groups, the one with most classes, then
-    with most models.
-    """
-    alike: dict[tuple[Any, ...], list[ModelCard]] = {}
-    for card in cards:
-        if card.weights.trained and card.accuracy is not None and card.profile is not None:
-            yardstick = (card.accuracy.metric, card.accuracy.dataset)
-            alike.setdefault((card.task, card.segment_kind, label_names(card), yardstick), []).append(card)
-    groups: dict[tuple[Task, SegmentKind | None], Variants] = {}
-    for (task, kind, *_), members in sorted(alike.items(), key=lambda item: (len(item[0][2]), len(item[1]))):
-        groups[task, kind] = Variants(members)
-    return groups
-
-
-def _named(cards: Iterable[ModelCard]) -> dict[str, Variants]:
-    """Name → what it may mean: that variant alone, or every variant of the model of that name."""
-    members: dict[str, list[ModelCard]] = {}
-    for card in cards:
-        members.setdefault(card.name, []).append(card)
-        if card.variant_of != card.name:
-            members.setdefault(card.variant_of, []).append(card)
-    return {name: Variants(found) for name, found in members.items()}

@@ -12,6 +12,7 @@ from service.latency import Predictor
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.settings import Settings
+from service.tensor_path import TensorPath
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Gateway:
     predictor: Predictor
     metrics: Metrics
     pipeline: Pipeline
+    tensors: TensorPath
 
 
 def gateway_of_app(request: Request) -> Gateway:

@@ -26,6 +26,8 @@ class HedgePlan:
 def plan_hedge(decision: Decision) -> HedgePlan | None:
     """When to fire the fastest model; None if it is the chosen one, or would be fired before that is even due."""
     variants, estimates, demand = decision.variants, decision.estimates, decision.demand
+    if len(variants.cards) == 1:
+        return None
     allowed = np.ones(len(variants.cards), dtype=bool)
     if demand.min_accuracy is not None:
         allowed = variants.accuracy >= demand.min_accuracy

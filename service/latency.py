@@ -31,6 +31,7 @@ from service.manifest import ModelCard, Profile, ResizeRule
 
 QUANTILE = 0.95
 _FIRST_MARGIN = 1.3
+_LAST = 1000
 
 # First guesses of the right order, not measurements; what is observed corrects them.
 _DECODE_FLOOR_MS = 0.4
@@ -179,7 +180,8 @@ class Predictor:
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
         self._headroom = Headroom()
         self._last_run_s: dict[str, float] = {}
-        self._held: deque[bool] = deque(maxlen=1000)
+        self._held: deque[bool] = deque(maxlen=_LAST)
+        self._held_count = 0
 
     def decode_ms(self, header: ImageHeader, rule: ResizeRule) -> float:
         """Time to decode and resize the picture for a model with that rule, on one core."""
@@ -210,7 +212,33 @@ class Predictor:
         decode_ms = np.array(decode_by_rule)[variants.rule]  # (V,)
         run_ms = (variants.alpha_ms + variants.beta_ms) * self._run.values(variants) * len(headers)
         post_ms = sum(self.post_ms(header, post) for header in headers)
-        alone_ms = (decode_ms + run_ms + post_ms) / min(self._workers, len(headers))
+        work_ms = decode_ms + run_ms + post_ms
+        alone_ms = work_ms / min(self._workers, len(headers))
+        return self._estimates(variants, run_ms, work_ms, alone_ms, spent_ms, wait_ms, wait_ms_by_model)
+
+    def estimate_batch(
+        self,
+        variants: Variants,
+        rows: int,
+        *,
+        spent_ms: float,
+        wait_ms: float,
+        wait_ms_by_model: Mapping[str, float],
+    ) -> Estimates:
+        """What one run of that many rows would take on each variant: nothing to decode, nothing to do afterwards."""
+        run_ms = (variants.alpha_ms + variants.beta_ms * rows) * self._run.values(variants)
+        return self._estimates(variants, run_ms, run_ms, run_ms, spent_ms, wait_ms, wait_ms_by_model)
+
+    def _estimates(
+        self,
+        variants: Variants,
+        run_ms: Floats,
+        work_ms: Floats,
+        alone_ms: Floats,
+        spent_ms: float,
+        wait_ms: float,
+        wait_ms_by_model: Mapping[str, float],
+    ) -> Estimates:
         expected_ms = alone_ms + wait_ms
         if wait_ms_by_model:
             expected_ms = expected_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
@@ -219,7 +247,7 @@ class Predictor:
             p50_ms=expected_ms * self._typical.value + spent_ms,
             unloaded_ms=alone_ms * self._typical.value,
             run_ms=run_ms,
-            work_ms=decode_ms + run_ms + post_ms,
+            work_ms=work_ms,
             expected_ms=expected_ms,
             spent_ms=spent_ms,
             wait_ms=wait_ms,
@@ -247,7 +275,10 @@ class Predictor:
         late  no answer came within the budget; took_ms is then the least it would have taken
         """
         self._headroom.observe(p95_ms=p95_ms, budget_ms=budget_ms, late=late)
+        if len(self._held) == _LAST:
+            self._held_count -= self._held[0]
         self._held.append(took_ms <= p95_ms)
+        self._held_count += took_ms <= p95_ms
         # Judged by the margin that was promised with, not by today's: others may have moved it since.
         self._margin.move(above=took_ms > p95_ms)
         self._typical.observe(max(1e-3, took_ms - spent_ms) / max(1e-3, expected_ms))
@@ -258,7 +289,7 @@ class Predictor:
 
     def coverage(self) -> float | None:
         """Share of the last 1,000 requests that took no longer than predicted; None before the first."""
-        return sum(self._held) / len(self._held) if self._held else None
+        return self._held_count / len(self._held) if self._held else None
 
 
 def _accuracy(card: ModelCard) -> float:

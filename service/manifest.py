@@ -2,6 +2,7 @@
 
     model_repository/<name>/config.pbtxt     the only description; Triton serves it over gRPC as it is
     model_repository/<name>/1/model.onnx     the artifact it describes, by sha256
+    model_repository/<name>/2/model.plan     what TensorRT built of it; served if the config says so, docs/tensorrt.md
 
 Triton's fields carry what Triton knows (tensors, batching). Its `parameters` carry the rest as flat, readable
 strings, so that a gateway needs nothing but `GetModelConfig`, and a person nothing but `cat`.
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +22,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from service.errors import InvalidEntry
+from service.triton_config import Device, serve_on
 
 Task = Literal["classify", "detect", "segment"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -30,7 +33,10 @@ SegmentKind = Literal["semantic", "instance", "panoptic"]
 
 INPUT_NAME = "image"
 CONFIG_FILE = "config.pbtxt"
+# The config that a plan took the place of: how to go back, and what an engine without TensorRT reads.
+ONNX_CONFIG_FILE = "config.onnxruntime.pbtxt"
 ONNX_FILE = "model.onnx"
+PLAN_FILE = "model.plan"
 VERSION = "1"
 
 # Triton ignores a request's own timeout unless the default is larger (a default of 0 switches them off), so the
@@ -118,6 +124,25 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorRtPlan:
+    """A TensorRT plan that is served in the ONNX file's place: its digest, and what it was built by and for.
+
+    key      of the cache of plans: ONNX file, TensorRT, compute capability and batch range
+    version  its folder: 2, or more where it took the place of another plan
+    """
+
+    sha256: str
+    key: str
+    tensorrt: str
+    compute_capability: str
+    version: str = "2"
+
+    def __post_init__(self) -> None:
+        if not self.version.isdecimal() or int(self.version) < 2:
+            raise ValueError(f"a plan's version is 2 or more, not {self.version!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """Everything the gateway knows of one variant (model × precision × input size).
 
@@ -148,8 +173,12 @@ class ModelCard:
     # Digest of the row, weights and exporter that made the entry: how `vision-export` knows that it is up to date.
     recipe: str = ""
     segment_kind: SegmentKind | None = None
+    device: Device = "auto"
+    plan: TensorRtPlan | None = None
 
     def __post_init__(self) -> None:
+        if self.plan is not None and self.backend != "tensorrt":
+            raise ValueError(f"{self.name}: a plan goes with backend tensorrt")
         if (self.task == "segment") != (self.segment_kind is not None):
             raise ValueError(f"{self.name}: segment_kind goes with task segment, and only with it")
         if not self.weights.trained and self.accuracy is not None:
@@ -159,32 +188,51 @@ class ModelCard:
         if any(not name or "\n" in name for name in self.label_names):
             raise ValueError(f"{self.name}: a label name is empty, or longer than a line")
 
+    @property
+    def version(self) -> str:
+        """The version folder that is served."""
+        return VERSION if self.plan is None else self.plan.version
+
     def output(self, name: str) -> TensorSpec | None:
         return next((spec for spec in self.outputs if spec.name == name), None)
 
 
-def write_entry(card: ModelCard, entry: Path) -> Path:
-    """Writes the entry's config.pbtxt and returns its path; the ONNX file is the exporter's."""
-    path = entry / CONFIG_FILE
-    path.write_text(config_text(card), encoding="utf-8")
+def write_entry(card: ModelCard, entry: Path, file: str = CONFIG_FILE) -> Path:
+    """Writes the entry's config.pbtxt and returns its path; the ONNX file is the exporter's.
+
+    One rename: whoever reads the file meanwhile gets the old text or the new one.
+    """
+    path = entry / file
+    draft = path.with_name(f".{file}-{os.getpid()}")
+    draft.write_text(config_text(card), encoding="utf-8")
+    draft.replace(path)
     return path
 
 
-def read_entry(entry: Path) -> ModelCard:
+def read_entry(entry: Path, file: str = CONFIG_FILE) -> ModelCard:
     """The card of a folder of the model repository. Raises InvalidEntry, naming the entry and what is wrong."""
-    path = entry / CONFIG_FILE
     config = model_config_pb2.ModelConfig()
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), config)
+        text_format.Parse((entry / file).read_text(encoding="utf-8"), config)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as err:
-        raise InvalidEntry(f"{entry.name}: {CONFIG_FILE} cannot be read: {err}") from err
+        raise InvalidEntry(f"{entry.name}: {file} cannot be read: {err}") from err
     if config.name != entry.name:
-        raise InvalidEntry(f"{entry.name}: {CONFIG_FILE} says it is {config.name!r}")
+        raise InvalidEntry(f"{entry.name}: {file} says it is {config.name!r}")
     return card_from_config(config)
+
+
+def read_onnx_entry(entry: Path) -> ModelCard:
+    """The card of the entry as ONNX Runtime serves it, whether or not a plan has taken its place. As `read_entry`."""
+    card = read_entry(entry)
+    return card if card.plan is None else read_entry(entry, ONNX_CONFIG_FILE)
 
 
 def onnx_path(entry: Path) -> Path:
     return entry / VERSION / ONNX_FILE
+
+
+def plan_path(entry: Path, card: ModelCard) -> Path:
+    return entry / card.version / PLAN_FILE
 
 
 def file_sha256(path: Path) -> str:
@@ -206,7 +254,7 @@ def config_from_card(card: ModelCard) -> model_config_pb2.ModelConfig:
         name=card.name,
         backend=card.backend,
         max_batch_size=card.max_batch_size,
-        default_model_filename=ONNX_FILE,
+        default_model_filename=ONNX_FILE if card.plan is None else PLAN_FILE,
     )
     # Triton's rule: with max_batch_size 0 the dims are the whole shape, else they leave the batch axis out.
     batch_axis = [] if card.max_batch_size > 0 else [1]
@@ -215,6 +263,8 @@ def config_from_card(card: ModelCard) -> model_config_pb2.ModelConfig:
         config.output.add(name=spec.name, data_type=f"TYPE_{spec.dtype}", dims=[*batch_axis, *spec.dims])
     if card.max_batch_size > 0:
         _batch_with_deadlines(config)
+    profiled = card.profile.p50_ms_by_batch if card.profile else ()
+    serve_on(config, card.device, card.version, tuple(batch for batch, _ in profiled))
     for key, value in _parameters(card).items():
         config.parameters[key].string_value = value
     return config
@@ -260,6 +310,10 @@ def _parameters(card: ModelCard) -> dict[str, str]:
         out["label_names"] = "\n".join(card.label_names)
     if card.recipe:
         out["recipe"] = card.recipe
+    if card.device != "auto":
+        out["device"] = card.device
+    if card.plan is not None:
+        out |= {f"plan_{key}": value for key, value in asdict(card.plan).items()}
     if card.accuracy is not None:
         out |= {
             "accuracy": repr(card.accuracy.value),
@@ -325,6 +379,8 @@ def card_from_config(config: model_config_pb2.ModelConfig) -> ModelCard:
             segment_kind=_one_of("segment_kind", parameters["segment_kind"], get_args(SegmentKind))
             if "segment_kind" in parameters
             else None,
+            device=_one_of("device", parameters.get("device", "auto"), get_args(Device)),
+            plan=_plan(parameters),
         )
     except KeyError as err:
         raise InvalidEntry(f"{config.name}: parameter {err} is missing from {CONFIG_FILE}") from err
@@ -366,6 +422,12 @@ def _accuracy(parameters: dict[str, str]) -> Accuracy | None:
         dataset=parameters["accuracy_dataset"],
         source=parameters["accuracy_source"],
     )
+
+
+def _plan(parameters: dict[str, str]) -> TensorRtPlan | None:
+    if "plan_sha256" not in parameters:
+        return None
+    return TensorRtPlan(**{field.name: parameters[f"plan_{field.name}"] for field in fields(TensorRtPlan)})
 
 
 def _profile(parameters: dict[str, str]) -> Profile | None:

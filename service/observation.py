@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service import tracing
 from service.ask import Ask
 from service.errors import (
     AccuracyUnsatisfiable,
@@ -16,8 +18,10 @@ from service.errors import (
     EngineUnavailable,
     RequestError,
 )
+from service.manifest import ModelCard
 from service.metrics import Metrics
 from service.pipeline import Served
+from service.routing import Reason
 
 
 @dataclass
@@ -31,12 +35,36 @@ class Observation:
 
     def answered(self, served: Served, ask: Ask, timing_ms: dict[str, float]) -> None:
         """Counts the pictures, the steps, and whether the budget was met."""
-        card, metrics = served.card, self.metrics
+        self.ran(
+            served.card,
+            len(served.pictures),
+            ask,
+            timing_ms,
+            reason=served.decision.choice.reason,
+            degraded=served.degraded,
+        )
+
+    def ran(
+        self,
+        card: ModelCard,
+        rows: int,
+        ask: Ask,
+        timing_ms: Mapping[str, float],
+        *,
+        reason: Reason = "pinned",
+        degraded: bool = False,
+    ) -> None:
+        """The same of tensors, whose model is always named: `timing_ms` has the steps that there were."""
+        metrics = self.metrics
+        tracing.took("post", timing_ms["post"] / 1e3)
+        tracing.say(model=card.name, precision=card.precision, backend=card.backend, degraded=degraded)
         in_time = ask.spent_ms() <= ask.budget_ms
-        self.outcome = "late" if not in_time else "degraded" if served.degraded else "ok"
-        metrics.images.labels(self.task, card.name, card.precision, card.backend).inc(len(served.pictures))
+        self.outcome = "late" if not in_time else "degraded" if degraded else "ok"
+        metrics.activity.answered(time.monotonic(), self.task, card.name, reason, ask.spent_ms(), rows)
+        metrics.images.labels(self.task, card.name, card.precision, card.backend).inc(rows)
         for stage in ("read", "decode", "queue", "infer", "post"):
-            metrics.stage_duration.labels(stage).observe(timing_ms[stage] / 1e3)
+            if stage in timing_ms:
+                metrics.stage_duration.labels(stage).observe(timing_ms[stage] / 1e3)
         if in_time:
             metrics.slo_met.labels(self.task, self.tier).inc()
             if card.accuracy is not None:
@@ -62,7 +90,9 @@ def observed(metrics: Metrics, task: str, ask: Ask) -> Iterator[Observation]:
         seen.outcome = "cancelled"
         raise
     finally:
-        metrics.requests.labels(task, ask.tier, seen.outcome).inc()
-        metrics.request_duration.labels(task, ask.tier).observe(ask.spent_ms() / 1e3)
+        tracing.say(task=task, tier=seen.tier, budget_ms=ask.budget_ms, outcome=seen.outcome)
+        metrics.activity.ended(time.monotonic(), seen.outcome)
+        metrics.requests.labels(task, seen.tier, seen.outcome).inc()
+        metrics.request_duration.labels(task, seen.tier).observe(ask.spent_ms() / 1e3)
         if seen.outcome not in ("invalid", "infeasible", "cancelled"):
-            metrics.slo_requests.labels(task, ask.tier).inc()
+            metrics.slo_requests.labels(task, seen.tier).inc()

@@ -7,12 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from service import tracing
 from service.ask import Ask
 from service.bodies import Picture
 from service.cascade import FALL_BACK_MS, Outcome, first_model, run_cascade
 from service.decision import Chooser, Decision
-from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded, UnknownModel
+from service.errors import (
+    DeadlineExceeded,
+    DeadlineInfeasible,
+    EngineUnavailable,
+    ModelUnavailable,
+    Overloaded,
+    UnknownModel,
+)
 from service.execution import Execution, Inferred
+from service.fair_share import Permits
 from service.fleet import Fleet
 from service.hedging import HedgeBudget, plan_hedge, with_hedge
 from service.image_header import ImageHeader, SizeLimits, read_header
@@ -49,32 +58,58 @@ class Pipeline:
     predictor: Predictor
     metrics: Metrics
     size_limits: SizeLimits
-    max_in_flight: int
+    permits: Permits
     hedges: HedgeBudget
     cascade_confidence: float
-    in_flight: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        return self.permits.in_flight
 
     async def serve(self, pictures: list[Picture], ask: Ask) -> Served:
         """The model's outputs for every picture, in order. Raises whatever keeps any of them from being answered."""
-        with self._permit():
+        with self.permit(ask.client):
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
-            decision = self.chooser.decide(headers, ask)
-            while True:
+            for last in (False, False, True):
+                decision = self._choose(headers, ask)
                 try:
-                    served = await self._run(pictures, headers, decision, ask)
+                    served = await self._run_loaded(pictures, headers, decision, ask)
                     break
+                except (ModelUnavailable, UnknownModel):
+                    # Gone between the choice and the run. Who named it is told; who did not gets another one.
+                    self.fleet.model_lost(decision.card.name)
+                    if ask.model is not None or last:
+                        raise
                 except EngineUnavailable:
                     self.fleet.engine_lost()
                     raise
                 except DeadlineExceeded:
-                    self._learn_miss(decision, ask)
+                    self.learn_miss(decision, ask)
                     raise
-                except UnknownModel:
-                    # Unloaded between the choice and the run. Who named it is told; for the others there are others.
-                    self.fleet.model_lost(decision.card.name)
-                    decision = self.chooser.decide(headers, ask)
             self._learn(served, ask)
             return served
+
+    def _choose(self, headers: list[ImageHeader], ask: Ask) -> Decision:
+        with tracing.stage("route"):
+            decision = self.chooser.decide(headers, ask)
+        said = decision.choice.reason
+        tracing.say(chosen=decision.card.name, reason=said, predicted_ms=round(decision.p95_ms, 3))
+        return decision
+
+    async def _run_loaded(
+        self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask
+    ) -> Served:
+        """As `_run`, with the model kept in memory, or brought there first."""
+        for last in (False, True):
+            try:
+                async with self.fleet.in_use(decision.card, ask.deadline_s):
+                    return await self._run(pictures, headers, decision, ask)
+            except ModelUnavailable:
+                # Gone since the last look: with a memory budget it is loaded again, once.
+                self.fleet.model_lost(decision.card.name)
+                if last:
+                    raise
+        raise AssertionError("not reached")
 
     async def _run(self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask) -> Served:
         announced = [self.execution.announce(decision.card, ask) for _ in pictures]
@@ -120,7 +155,7 @@ class Pipeline:
         wait_s = max(0.0, plan.fire_at_ms - ask.spent_ms()) / 1e3
         hedge_card = plan.card
         inferred, hedged = await with_hedge(
-            chosen, lambda: self.execution.run(picture, header, hedge_card, ask), wait_s, self.hedges
+            chosen, lambda: self._run_beside(picture, header, hedge_card, ask), wait_s, self.hedges
         )
         if hedged:
             self.metrics.hedges.labels("lost" if inferred.card is decision.card else "won").inc()
@@ -131,29 +166,41 @@ class Pipeline:
     ) -> Served:
         sooner = replace(ask, budget_ms=ask.budget_ms - FALL_BACK_MS)
         inferred, outcome = await run_cascade(
-            self.execution.run(picture, header, first, ask),
+            self._run_beside(picture, header, first, ask),
             lambda: self.execution.run(picture, header, decision.card, sooner),
             self.cascade_confidence,
         )
         self.metrics.cascades.labels(outcome).inc()
         return Served(decision, [inferred], cascade=outcome)
 
+    async def _run_beside(self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask) -> Inferred:
+        """On a model other than the chosen one, if it is still in memory; it stays there until it has answered."""
+        if not self.fleet.loaded(card):
+            raise ModelUnavailable(f"{card.name} is not loaded any more")
+        async with self.fleet.in_use(card, ask.deadline_s):
+            return await self.execution.run(picture, header, card, ask)
+
     def _learn(self, served: Served, ask: Ask) -> None:
         took_ms = ask.spent_ms()
-        if served.cascade is None:
+        ran = not served.decision.cold and not any(picture.cached for picture in served.pictures)
+        if served.cascade is None and ran:  # of a load, or of what was kept, predictions of runs learn nothing
             if served.card is served.decision.card:
-                self._observe(served.decision, ask, took_ms, late=took_ms > ask.budget_ms)
+                # What idle cores saved is no promise to those who come when there are none.
+                saved_ms = max(picture.saved_ms for picture in served.pictures)
+                self.observe(served.decision, ask, took_ms + saved_ms, late=took_ms > ask.budget_ms)
             else:
-                self._learn_miss(served.decision, ask)
+                self.learn_miss(served.decision, ask)
         if took_ms > ask.budget_ms and not ask.keep_late:
             raise DeadlineExceeded(f"the answer came after {took_ms:.0f} ms; the budget was {ask.budget_ms:g} ms")
 
-    def _learn_miss(self, decision: Decision, ask: Ask) -> None:
+    def learn_miss(self, decision: Decision, ask: Ask) -> None:
+        """Tells the predictor of a request that was not answered in time."""
         # How long it would have taken is unknown, but it was longer than promised, where a promise was made.
-        if decision.p95_ms <= ask.budget_ms:
-            self._observe(decision, ask, max(ask.spent_ms(), decision.p95_ms * 1.01), late=True)
+        if decision.p95_ms <= ask.budget_ms and not decision.cold:
+            self.observe(decision, ask, max(ask.spent_ms(), decision.p95_ms * 1.01), late=True)
 
-    def _observe(self, decision: Decision, ask: Ask, took_ms: float, *, late: bool) -> None:
+    def observe(self, decision: Decision, ask: Ask, took_ms: float, *, late: bool) -> None:
+        """Tells the predictor how long a request took in the end."""
         self.predictor.observe_request(
             expected_ms=decision.expected_ms,
             p95_ms=decision.p95_ms,
@@ -167,15 +214,19 @@ class Pipeline:
         self.metrics.headroom.set(decision.estimates.headroom)
 
     @contextmanager
-    def _permit(self) -> Iterator[None]:
-        if self.in_flight >= self.max_in_flight:
+    def permit(self, client: str) -> Iterator[None]:
+        """One of the places for admitted requests, which clients share. Raises Overloaded."""
+        if not self.permits.take(client):
             raise Overloaded(
-                f"{self.in_flight} requests are in flight already", limit=f"{self.max_in_flight} requests in flight"
+                f"{self.in_flight} requests are in flight already, {self.permits.held(client)} of them yours",
+                limit=f"{self.permits.limit} requests in flight",
             )
-        self.in_flight += 1
         self.metrics.in_flight.set(self.in_flight)
         try:
             yield
+        except (DeadlineInfeasible, DeadlineExceeded):
+            self.permits.missed(client)
+            raise
         finally:
-            self.in_flight -= 1
+            self.permits.give(client)
             self.metrics.in_flight.set(self.in_flight)

@@ -52,7 +52,7 @@ class Probes:
                 await self._probe(card)
 
     def _stalest(self) -> ModelCard | None:
-        routable = [card for card in self._fleet.cards if card.profile is not None and card.weights.trained]
+        routable = [card for card in self._fleet.loaded_cards if card.profile is not None and card.weights.trained]
         if not self._fleet.ready or not routable:
             return None
         card = min(routable, key=lambda card: self._predictor.last_run_s(card.name))
@@ -68,4 +68,5 @@ class Probes:
         except VisionError as err:
             log.debug("probing %s: %s", card.name, err.detail)
             return
-        self._predictor.observe_run(card, outputs.batch_rows, outputs.infer_ms, time.monotonic())
+        busy_ms = outputs.infer_ms + outputs.saved_ms
+        self._predictor.observe_run(card, outputs.batch_rows, busy_ms, time.monotonic())

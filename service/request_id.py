@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import time
 import uuid
@@ -11,6 +13,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class ClientGone(asyncio.CancelledError):
+    """The client hung up, so its request was cancelled: nobody's fault, and nobody is left to be told."""
 
 
 class Arrival:
@@ -36,7 +42,9 @@ class Arrival:
                 message["headers"] = [*message["headers"], (b"x-request-id", identity.encode("ascii"))]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        # To a server an app that was cancelled has failed: it would log a traceback for each client that hangs up.
+        with contextlib.suppress(ClientGone):
+            await self._app(scope, receive, send_with_id)
 
 
 def received_s(scope: Scope | dict[str, Any]) -> float:

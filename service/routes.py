@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, get_args
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from service.answers import classify_answers, embed_answers, model_detail, model_info, route_answer
 from service.ask import Ask, Finish
 from service.errors import InvalidParameter
 from service.exchange import ask_of, kind_of, read_body, respond, unless_gone
-from service.gateway import Gateway, gateway_of
+from service.gateway import Gateway, gateway_of, gateway_of_app
 from service.image_header import ImageHeader, read_header
 from service.observation import observed
-from service.openapi import PICTURE_BODY, problems
+from service.openapi import pictures_and, problems
+from service.query import query_of
 from service.request_id import request_id
 from service.schemas import (
     ClassifyAnswer,
@@ -30,6 +31,7 @@ from service.schemas import (
     RouteAnswer,
     RouteTaskQuery,
 )
+from service.settings import Tier
 from service.tasks.classify import check_top_k
 
 router = APIRouter()
@@ -45,10 +47,11 @@ _TYPICAL_PICTURE = ImageHeader("jpeg", 640, 480)
     tags=["inference"],
     response_model=ClassifyAnswer | ClassifyAnswers,
     responses=problems(400, 404, 413, 415, 422, 500, 503, 504),
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=pictures_and(ClassifyQuery),
 )
-async def classify(request: Request, gateway: Gate, query: Annotated[ClassifyQuery, Query()]) -> Response:
+async def classify(request: Request) -> Response:
     """The most likely classes of each picture."""
+    gateway, query = gateway_of_app(request), query_of(request, ClassifyQuery)
     ask = ask_of(request, gateway.settings, query, "classify", ("probabilities",), query.strategy)
     with observed(gateway.metrics, "classify", ask) as seen:
         _check_top_k(gateway, ask, query.top_k)
@@ -69,10 +72,11 @@ async def classify(request: Request, gateway: Gate, query: Annotated[ClassifyQue
     tags=["inference"],
     response_model=EmbedAnswer | EmbedAnswers,
     responses=problems(400, 404, 413, 415, 422, 500, 503, 504),
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=pictures_and(EmbedQuery),
 )
-async def embed(request: Request, gateway: Gate, query: Annotated[EmbedQuery, Query()]) -> Response:
+async def embed(request: Request) -> Response:
     """Each picture as a vector: the classifier's input. Compare only vectors of the same model: name one."""
+    gateway, query = gateway_of_app(request), query_of(request, EmbedQuery)
     ask = ask_of(request, gateway.settings, query, "classify", ("embedding",))
     with observed(gateway.metrics, "embed", ask) as seen:
         pictures, read_ms = await read_body(request, gateway, ask)
@@ -89,15 +93,13 @@ async def embed(request: Request, gateway: Gate, query: Annotated[EmbedQuery, Qu
     "/v1/route",
     operation_id="route",
     tags=["inference"],
+    response_model=RouteAnswer,
     responses=problems(400, 404, 413, 415, 422, 503),
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=pictures_and(RouteTaskQuery),
 )
-async def route(
-    request: Request,
-    gateway: Gate,
-    query: Annotated[RouteTaskQuery, Query()],
-) -> RouteAnswer:
+async def route(request: Request) -> Response:
     """Which model would answer now, and why not the others; nothing is run. No picture: as for a 640×480 JPEG."""
+    gateway, query = gateway_of_app(request), query_of(request, RouteTaskQuery)
     if query.kind is not None and query.task != "segment":
         raise InvalidParameter("kind goes with task=segment", field="kind")
     ask = ask_of(request, gateway.settings, query, query.task, ())
@@ -110,7 +112,8 @@ async def route(
         pictures, _ = await read_body(request, gateway, ask)
         header = read_header(pictures[0].data, gateway.pipeline.size_limits, field=pictures[0].field)
     looked = gateway.pipeline.chooser.look([header or _TYPICAL_PICTURE], ask)
-    return route_answer(request_id(request.scope), ask, header, looked)
+    answer = route_answer(request_id(request.scope), ask, header, looked)
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.get("/v1/models", operation_id="list_models", tags=["models"])
@@ -121,7 +124,9 @@ async def list_models(gateway: Gate) -> ModelList:
         engine=gateway.engine.name,
         providers=list(gateway.engine.providers()),
         ready=fleet.ready,
-        models=[model_info(card, gateway.predictor) for card in fleet.cards],
+        tiers_ms={tier: gateway.settings.tier_budget_ms(tier) for tier in get_args(Tier)},
+        max_budget_ms=gateway.settings.max_budget_ms,
+        models=[model_info(card, gateway.predictor, fleet.state(card.name)) for card in fleet.cards],
     )
 
 
@@ -130,7 +135,7 @@ async def get_model(
     gateway: Gate, name: Annotated[str, Path(max_length=200, description="As `GET /v1/models` lists it.")]
 ) -> ModelDetail:
     """One model, with the names of its classes."""
-    return model_detail(gateway.fleet.card(name), gateway.predictor)
+    return model_detail(gateway.fleet.card(name), gateway.predictor, gateway.fleet.state(name))
 
 
 @router.get("/health/live", operation_id="live", tags=["health"])
@@ -144,12 +149,6 @@ async def ready(gateway: Gate) -> Health:
     """200 if a request would be answered: the engine is there and has a model."""
     gateway.fleet.require_ready()
     return Health(status="ready")
-
-
-@router.get("/metrics", operation_id="metrics", tags=["health"], response_class=Response)
-async def metrics(gateway: Gate) -> Response:
-    """Prometheus, as OpenMetrics text."""
-    return Response(gateway.metrics.exposition(), media_type=gateway.metrics.content_type)
 
 
 def _check_top_k(gateway: Gateway, ask: Ask, top_k: int) -> None:

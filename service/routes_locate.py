@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.answers import detect_answers, segment_answers
@@ -14,13 +14,14 @@ from service.bodies import Picture
 from service.errors import InvalidParameter
 from service.exchange import ask_of, kind_of, read_body, respond, respond_pictured, unless_gone
 from service.findings import Pictured, View, detect_finish, segment_finish
-from service.gateway import Gateway, gateway_of
+from service.gateway import Gateway, gateway_of_app
 from service.graph_contract import contract_outputs
 from service.label_sets import label_names
 from service.manifest import SegmentKind
 from service.observation import observed
-from service.openapi import PICTURE_ANSWER, PICTURE_BODY, problems
+from service.openapi import PICTURE_ANSWER, pictures_and, problems
 from service.pipeline import Served
+from service.query import query_of
 from service.request_id import request_id
 from service.schemas import (
     DetectAnswer,
@@ -35,7 +36,6 @@ from service.schemas import (
 from service.tasks.detect import class_ids
 
 router = APIRouter()
-Gate = Annotated[Gateway, Depends(gateway_of)]
 
 # A map has neither scores to cut at nor a number of things to stop at.
 _OF_THINGS = ("score_threshold", "max_detections")
@@ -47,10 +47,11 @@ _OF_THINGS = ("score_threshold", "max_detections")
     tags=["inference"],
     response_model=DetectAnswer | DetectAnswers,
     responses=PICTURE_ANSWER | problems(400, 404, 413, 415, 422, 500, 503, 504),
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=pictures_and(DetectQuery),
 )
-async def detect(request: Request, gateway: Gate, query: Annotated[DetectQuery, Query()]) -> Response:
+async def detect(request: Request) -> Response:
     """The things in each picture: class, score and box."""
+    gateway, query = gateway_of_app(request), query_of(request, DetectQuery)
     finish = detect_finish(query, _view(request, query))
     ask = ask_of(request, gateway.settings, query, "detect", contract_outputs("detect"))
     with observed(gateway.metrics, "detect", ask) as seen:
@@ -68,10 +69,11 @@ async def detect(request: Request, gateway: Gate, query: Annotated[DetectQuery, 
     tags=["inference"],
     response_model=SegmentAnswer | SegmentAnswers,
     responses=PICTURE_ANSWER | problems(400, 404, 413, 415, 422, 500, 503, 504),
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=pictures_and(SegmentQuery),
 )
-async def segment(request: Request, gateway: Gate, query: Annotated[SegmentQuery, Query()]) -> Response:
+async def segment(request: Request) -> Response:
     """The pixels of each picture: a class for every pixel, a mask for every thing, or both."""
+    gateway, query = gateway_of_app(request), query_of(request, SegmentQuery)
     view = _view(request, query)
     ask = ask_of(request, gateway.settings, query, "segment", ())
     with observed(gateway.metrics, "segment", ask) as seen:

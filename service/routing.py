@@ -30,7 +30,7 @@ STEP_UP_AFTER = 3
 WAIT_SHARE = {1: 1.0, 2: 0.9, 3: 0.4}
 
 Reason = Literal["most-accurate", "within-budget", "cheaper-equal", "held", "degraded", "pinned"]
-RefusalKind = Literal["budget-unsatisfiable", "accuracy-unsatisfiable", "deadline-infeasible"]
+RefusalKind = Literal["budget-unsatisfiable", "accuracy-unsatisfiable", "deadline-infeasible", "model-loading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why nothing was chosen. fastest_ms: what the fastest may take now (p95), or unloaded if it never fits."""
+    """Why nothing was chosen. fastest_ms: what the fastest may take now (p95), or unloaded if it never fits.
+
+    loading  the model that would be chosen once it is loaded; only with kind model-loading
+    """
 
     kind: RefusalKind
     fastest_ms: float
     retry_after_s: float = 0.0
+    loading: str = ""
 
 
 class Steadiness:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.ask import Strategy, TierLabel
 from service.cascade import Outcome
+from service.inventory import State
 from service.manifest import Interpolation, Precision, ResizeMode, SegmentKind, Task
 from service.routing import Reason
 from service.settings import Tier
@@ -185,6 +186,7 @@ class Answer(Wire):
     timing_ms: dict[str, float] = Field(
         description="read, decode, queue, infer, post, total; `queue` is all waiting for a processor."
     )
+    cached: bool = Field(False, description="The model had seen these very bytes: nothing was decoded or run.")
     warnings: list[str] = []
 
 
@@ -304,6 +306,9 @@ class ModelInfo(Wire):
 
     name: str
     version: str
+    state: State = Field(
+        description="`loaded`: answers at once. `cold`: is loaded when asked for. `withdrawn`: an operator unloaded it."
+    )
     variant_of: str
     task: Task
     segment_kind: SegmentKind | None
@@ -332,10 +337,19 @@ class ModelDetail(ModelInfo):
     class_names: list[str] = Field(description="Index = class_id; what `classes=` takes.")
 
 
+class ModelState(Wire):
+    """What became of a model that an operator loaded or unloaded."""
+
+    name: str
+    state: State
+
+
 class ModelList(Wire):
     engine: str
     providers: list[str] = Field(description="What the models run on, best first.")
     ready: bool
+    tiers_ms: dict[Tier, float] = Field(description="The budget of every tier, as the operator set it.")
+    max_budget_ms: Milliseconds
     models: list[ModelInfo]
 
 

@@ -63,6 +63,17 @@ class Done(Generic[Result]):
     queue_s: float
     run_s: float
     batch_rows: int
+    before: Done[Any] | None = None  # how the work went that this followed on
+
+
+@dataclass(frozen=True, slots=True)
+class Next(Generic[Item]):
+    """Work that follows at once on other work, without a way through the event loop in between."""
+
+    lane: Lane[Item, Any]
+    item: Item
+    rows: int
+    cost_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +96,17 @@ class _Entry:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Done[Any]]
     queued_s: float
+    then: Callable[[Any], Next[Any]] | None = None
+    before: Done[Any] | None = None
+    successor: _Entry | None = None
+    abandoned: bool = False
     state: _State = _State.WAITING
 
     def __lt__(self, other: _Entry) -> bool:
         return (self.deadline_s, self.sequence) < (other.deadline_s, other.sequence)
+
+
+_GoOn = Callable[[_Entry, Callable[[Any], Next[Any]], Done[Any]], None]
 
 
 class Workers:
@@ -116,6 +134,11 @@ class Workers:
     def idle(self) -> int:
         """Threads that wait for work."""
         return self._idle
+
+    @property
+    def alone(self) -> bool:
+        """Asked by a worker: nothing else runs or waits, so the other cores have nothing to do."""
+        return self._waiting == 0 and len(self._running) == 1
 
     def announce(self, cost_s: float, deadline_s: float) -> Callable[[], None]:
         """Lets `backlog` count work that will come; to be called when it has come, or will not."""
@@ -155,8 +178,12 @@ class Workers:
         cost_s: float = 0.0,
         deadline_s: float | None = None,
         keep_late: bool = False,
-    ) -> Done[Result]:
+        then: Callable[[Result], Next[Any]] | None = None,
+    ) -> Done[Any]:
         """The lane's result for `item`; `cost_s` is how long it is expected to run by itself.
+
+        `then`, called on the worker's thread, says what follows on the result; the answer is that one's, and `before`
+        in it this one's.
 
         Raises Overloaded if the queue is full, DeadlineExceeded if the work could no longer finish by `deadline_s`
         (monotonic) when its turn came and `keep_late` is off, EngineUnavailable after `close`, and whatever the lane
@@ -174,13 +201,14 @@ class Workers:
             loop=loop,
             future=loop.create_future(),
             queued_s=time.monotonic(),
+            then=then,
         )
         self._put(entry)
         try:
             return await entry.future
-        finally:
-            if entry.state is _State.WAITING:
-                self._forget(entry)
+        except BaseException:  # above all the caller's own cancellation
+            self._forget(entry)
+            raise
 
     async def close(self) -> None:
         """Fails what waits, lets what runs finish, and returns when every thread has ended."""
@@ -228,6 +256,8 @@ class Workers:
 
     def _forget(self, entry: _Entry) -> None:
         with self._changed:
+            entry.abandoned = True
+            entry = entry.successor or entry
             if entry.state is _State.WAITING:
                 entry.state = _State.GONE
                 self._waiting -= 1
@@ -273,10 +303,39 @@ class Workers:
             for entry in hopeless:
                 _fail(entry, DeadlineExceeded("the work could no longer finish in time and was not begun"))
             if batch:
-                _run(batch)
+                _run(batch, self._go_on)
                 with self._changed:
                     self._running.pop(threading.get_ident(), None)
             held.clear()
+
+    def _go_on(self, entry: _Entry, then: Callable[[Any], Next[Any]], done: Done[Any]) -> None:
+        """Queues what follows on the entry, in its place in the queue; this very thread looks there next."""
+        try:
+            following = then(done.result)
+        except Exception as err:
+            _fail(entry, err)
+            return
+        successor = _Entry(
+            deadline_s=entry.deadline_s,
+            sequence=entry.sequence,
+            lane=following.lane,
+            item=following.item,
+            rows=following.rows,
+            cost_s=following.cost_s,
+            keep_late=entry.keep_late,
+            loop=entry.loop,
+            future=entry.future,
+            queued_s=time.monotonic(),
+            before=done,
+        )
+        with self._changed:
+            if not self._closed and not entry.abandoned:
+                entry.successor = successor
+                heapq.heappush(self._queue, successor)
+                heapq.heappush(successor.lane.waiting, successor)
+                self._waiting += 1
+                return
+        _fail(entry, EngineUnavailable("the service is shutting down"))  # an abandoned future takes no answer
 
     def _take(self) -> tuple[list[_Entry], list[_Entry]]:
         """The next run, and the entries found on the way that can no longer make it. Called under the lock."""
@@ -352,7 +411,7 @@ def _cost_s(batch: list[_Entry]) -> float:
     return batch[0].lane.expected_s(sum(entry.rows for entry in batch))
 
 
-def _run(batch: list[_Entry]) -> None:
+def _run(batch: list[_Entry], go_on: _GoOn) -> None:
     lane, started_s = batch[0].lane, time.monotonic()
     try:
         results = lane.run([entry.item for entry in batch])
@@ -363,13 +422,16 @@ def _run(batch: list[_Entry]) -> None:
             _fail(batch[0], err)
             return
         for entry in batch:  # one bad item must not fail its neighbours
-            _run([entry])
+            _run([entry], go_on)
         return
     run_s = time.monotonic() - started_s
     rows = sum(entry.rows for entry in batch)
-    dones = [Done(result, started_s - e.queued_s, run_s, rows) for e, result in zip(batch, results, strict=True)]
-    for entry, done in zip(batch, dones, strict=True):
-        _answer(entry, done)
+    for entry, result in zip(batch, results, strict=True):
+        done = Done(result, started_s - entry.queued_s, run_s, rows, entry.before)
+        if entry.then is not None:
+            go_on(entry, entry.then, done)
+        else:
+            _answer(entry, done)
 
 
 def _answer(entry: _Entry, done: Done[Any]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -57,13 +59,18 @@ def shared_data(folder: str) -> Path:
 class GatewayServer:
     """`vision serve` with these settings; running, but not necessarily ready, inside the `with`."""
 
-    def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, log: Path, settings: Mapping[str, str], *, admin: bool = True, verify: ssl.SSLContext | bool = True
+    ) -> None:
         self._log = log
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._verify = verify
+        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as also_free:
+            self.port, self.admin_port = free.getsockname()[1], also_free.getsockname()[1]
+        self.url = f"{'https' if 'VISION_TLS_CERT' in settings else 'http'}://127.0.0.1:{self.port}"
+        self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
-        self._environment = {**clean, **settings, "VISION_PORT": str(self.port)}
+        ports = {"VISION_PORT": str(self.port), "VISION_ADMIN_PORT": str(self.admin_port if admin else 0)}
+        self._environment = {**clean, **settings, **ports}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,6 +103,12 @@ class GatewayServer:
         assert self._process is not None
         self._process.wait(timeout_s)
 
+    def resident_mb(self) -> float:
+        """Resident memory of the process now (Linux)."""
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * resource.getpagesize() / 1e6
+
     def log(self) -> str:
         return self._log.read_text(errors="replace")[-4000:]
 
@@ -104,7 +117,7 @@ class GatewayServer:
         started_s = time.monotonic()
         while time.monotonic() - started_s < timeout_s:
             try:
-                if httpx.get(self.url + path, timeout=5).status_code == status:
+                if httpx.get(self.url + path, timeout=5, verify=self._verify).status_code == status:
                     return time.monotonic() - started_s
             except httpx.TransportError:
                 assert self._process is not None

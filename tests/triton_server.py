@@ -9,6 +9,7 @@ def triton(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -40,13 +41,25 @@ def require_triton() -> None:
 class TritonServer:
     """Triton on a repository, on free ports of 127.0.0.1; running inside the `with`.
 
+    arguments of serve.py beyond those that it always gets
     url       host:port of its gRPC service
     http_url  its HTTP service        metrics_url  its Prometheus page
+    cold      it begins with nothing loaded      wait_for_all  False: `start` does not wait until every model is ready
     """
 
-    def __init__(self, repository: Path, log: Path) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        log: Path,
+        arguments: tuple[str, ...] = (),
+        *,
+        cold: bool = False,
+        wait_for_all: bool = True,
+    ) -> None:
         self._repository = repository
         self._log = log
+        self._wait_for_all = wait_for_all
+        self._arguments = (*arguments, "--cold") if cold else arguments
         http_port, grpc_port, metrics_port = _free_ports(3)
         self._ports = ["--http-port", http_port, "--grpc-port", grpc_port, "--metrics-port", metrics_port]
         self.url = f"127.0.0.1:{grpc_port}"
@@ -64,21 +77,44 @@ class TritonServer:
     def start(self) -> None:
         """Returns when every model of the repository is ready. Raises RuntimeError with the end of the log."""
         arguments = ["--repository", str(self._repository), *self._ports, "--threads", "1", "--exit-timeout", "5"]
+        arguments += self._arguments
         with self._log.open("ab") as log:
             # Its own process group, so that `kill` takes the Python stubs along.
             self._process = subprocess.Popen(
                 [sys.executable, PROGRAMS / "serve.py", *arguments], stdout=log, stderr=log, start_new_session=True
             )
         give_up_s = time.monotonic() + START_TIMEOUT_S
-        while not self.ready():
+        while not self.ready() and (self._wait_for_all or not self.live()):
             if self._process.poll() is not None or time.monotonic() > give_up_s:
                 self.stop()
                 raise RuntimeError("Triton did not start:\n" + self._log.read_text(errors="replace")[-3000:])
             time.sleep(0.05)
 
     def ready(self) -> bool:
+        return self._answers("/v2/health/ready")
+
+    def live(self) -> bool:
+        return self._answers("/v2/health/live")
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """Model → (state, reason), as its repository index says."""
+        request = urllib.request.Request(f"{self.http_url}/v2/repository/index", data=b"{}", method="POST")
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            index = json.load(answer)
+        return {model["name"]: (model.get("state", ""), model.get("reason", "")) for model in index}
+
+    def wait_for_states(self, count: int) -> dict[str, tuple[str, str]]:
+        """The states, when that many models are ready or have failed."""
+        give_up_s = time.monotonic() + START_TIMEOUT_S
+        while sum(state in ("READY", "UNAVAILABLE") for state, _ in self.states().values()) < count:
+            if time.monotonic() > give_up_s:
+                raise TimeoutError(str(self.states()))
+            time.sleep(0.05)
+        return self.states()
+
+    def _answers(self, path: str) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.http_url}/v2/health/ready", timeout=2):
+            with urllib.request.urlopen(self.http_url + path, timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             return False

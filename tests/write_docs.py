@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Literal, get_args, get_origin
 from prometheus_client.metrics_core import Metric
 from pydantic.fields import FieldInfo
 
+from benchmarks.device import RESULTS
+from benchmarks.peers import report
 from export.catalogue import starter
 from export.catalogue.row import Row
 from service import errors, problems
@@ -115,11 +118,36 @@ def starter_table() -> str:
     return "\n".join([*heading, *(cell(row) for row in starter.ROWS)])
 
 
+def peers_tables() -> str:
+    """Every run of `make bench` that was kept; the quick ones are not."""
+    paths = [path for path in sorted(RESULTS.glob("peers-*.json")) if path.stem != "peers-quick"]
+    parts = []
+    for path in paths:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        parts.append(f"{report.tables(document)}\n![{path.stem}](../benchmarks/results/{path.stem}.png)")
+    return "\n\n".join(parts) or "No run has been kept yet: `make bench`."
+
+
+def openvino_table() -> str:
+    document = json.loads((RESULTS / "openvino.json").read_text(encoding="utf-8"))
+    versions = f"onnxruntime-openvino {document['onnxruntime-openvino']}, OpenVINO {document['openvino']}"
+    heading = [
+        f"{document['device']}, {document['date']}; {versions}.",
+        "",
+        "| model | way | processor time, × faster than ONNX Runtime's own kernels | off |",
+        "|---|---|---|---|",
+    ]
+    rows = [f"| {row['model']} | {row['way']} | {row['ratio']:.2f} | {row['off']:.4f} |" for row in document["rows"]]
+    return "\n".join([*heading, *rows])
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings.md", settings_table),
     "metrics": ("metrics.md", metrics_table),
     "parameters": ("api.md", parameters_table),
     "errors": ("api.md", errors_table),
+    "openvino": ("quantisation.md", openvino_table),
+    "peers": ("benchmarks.md", peers_tables),
     "starter": ("starter-heads.md", starter_table),
 }
 

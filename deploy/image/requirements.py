@@ -11,11 +11,11 @@ import tomllib
 
 
 def packages(pyproject: str, target: str) -> list[str]:
-    """The requirements of `gateway` or `exporter`. Raises KeyError if pyproject.toml lacks the exporter's extra."""
+    """The requirements of `gateway` or `exporter`. Raises KeyError if pyproject.toml lacks the extra of either."""
     project = tomllib.loads(pyproject)["project"]
     wanted = list(project["dependencies"])
-    if target == "exporter":
-        wanted += project["optional-dependencies"]["export"]
+    # Traces, for the one that serves: off, they cost a few megabytes of the image and nothing else.
+    wanted += project["optional-dependencies"]["export" if target == "exporter" else "otel"]
     runtimes = [line for line in wanted if line.startswith("onnxruntime")]
     version = runtimes[0].split(";")[0].removeprefix("onnxruntime-gpu").strip()
     return [*(line for line in wanted if line not in runtimes), f"onnxruntime{version}"]

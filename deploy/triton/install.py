@@ -30,6 +30,7 @@ STAMP = "made-from.sha256"
 
 REQUIREMENTS = HERE / "requirements.txt"
 MODEL_PY = HERE / "onnxruntime_backend" / "model.py"
+STUB_SH = HERE / "onnxruntime_backend" / "stub.sh"
 
 PYTHON = (3, 11)
 # The wheel is tagged manylinux_2_35.
@@ -131,7 +132,10 @@ def _make_backends() -> None:
     shutil.rmtree(BACKENDS, ignore_errors=True)
     server = server_binary().parents[1]
     shutil.copytree(server / "backends" / "python", BACKENDS / "python")
-    shutil.copy2(server / "python_backend_stubs" / "3.11" / "triton_python_backend_stub", BACKENDS / "python")
+    stub = BACKENDS / "python" / "triton_python_backend_stub"
+    shutil.copy2(server / "python_backend_stubs" / "3.11" / stub.name, stub.with_name(f"{stub.name}.real"))
+    shutil.copy2(STUB_SH, stub)
+    stub.chmod(0o755)
     (BACKENDS / "onnxruntime").mkdir()
     shutil.copy2(MODEL_PY, BACKENDS / "onnxruntime")
 
@@ -145,7 +149,7 @@ def _inputs_sha256(folder: Path) -> str:
     """Changes whenever the folder should be made anew: with the pins and the Python, the backends also with ours."""
     parts = [REQUIREMENTS.read_bytes(), sys.base_prefix.encode()]
     if folder == BACKENDS:
-        parts.append(MODEL_PY.read_bytes())
+        parts += [MODEL_PY.read_bytes(), STUB_SH.read_bytes()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 

@@ -37,10 +37,11 @@ def server_command(args: argparse.Namespace) -> list[str]:
         "tritonserver",
         f"--model-repository={args.repository.resolve()}",
         f"--backend-directory={install.BACKENDS}",
-        # Everything is loaded at the start, as with `none`, and a new entry is one call of the load API away. Not
-        # `poll`: it looks at folders while they are being written, and forgets a model whose new version is broken.
+        # Everything is loaded at the start, and a new entry is one call of the load API away; or nothing is,
+        # where a gateway with a memory budget loads. Not `poll`: it looks at folders while they are being written, and
+        # forgets a model whose new version is broken.
         "--model-control-mode=explicit",
-        "--load-model=*",
+        *([] if args.cold else ["--load-model=*"]),
         # A broken entry is not ready and says so; the others serve.
         "--exit-on-error=false",
         "--strict-readiness=true",
@@ -58,7 +59,16 @@ def server_command(args: argparse.Namespace) -> list[str]:
         # What each model instance takes of /dev/shm at once; it grows when larger batches come.
         "--backend-config=python,shm-default-byte-size=4194304",
         *(["--log-verbose=1"] if args.verbose else []),
+        *_tracing(args.trace_endpoint),
     ]
+
+
+def _tracing(endpoint: str) -> list[str]:
+    """Triton's own spans, joined to the trace that the gateway hands on: docs/tracing.md."""
+    if not endpoint:
+        return []
+    settings = ("mode=opentelemetry", f"opentelemetry,url={endpoint}/v1/traces", "rate=1", "level=TIMESTAMPS")
+    return [word for setting in settings for word in ("--trace-config", setting)]
 
 
 def _arguments() -> argparse.Namespace:
@@ -69,6 +79,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--metrics-port", type=int, default=8002)
     parser.add_argument("--threads", type=int, default=_threads(), help="of ONNX Runtime, for each instance")
     parser.add_argument("--exit-timeout", type=int, default=10, help="seconds that running inferences get on SIGTERM")
+    parser.add_argument("--trace-endpoint", default="", help="collector of traces, OTLP over HTTP")
+    parser.add_argument("--cold", action="store_true", help="load nothing: a gateway with a memory budget does")
     parser.add_argument("--verbose", action="store_true", help="log every request")
     return parser.parse_args()
 

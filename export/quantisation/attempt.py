@@ -49,12 +49,13 @@ def attempt_int8(row: Row, fp32: ModelCard, plan: Plan, say: Say) -> Outcome:
         return outcome("failed", f"{type(err).__name__}: {err}")
 
 
-def withdraw_stranger(fp32: ModelCard, repository: Path) -> str:
-    """A sentence if the INT8 variant was of other weights than the entry now has, and so was removed; else empty.
+def withdraw_stranger(fp32: ModelCard, repository: Path, variant_name: str = "") -> str:
+    """A sentence if the variant was of other weights than the entry now has, and so was removed; else empty.
 
     Whoever asks for the model by name may be answered by any variant of it: they must be the same model.
+    variant_name    of the INT8 variant if left out
     """
-    name = int8_name(fp32.name)
+    name = variant_name or int8_name(fp32.name)
     try:
         variant = read_entry(repository / name)
     except InvalidEntry:

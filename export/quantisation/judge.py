@@ -90,8 +90,13 @@ def judge_trial(trial: Trial) -> Results:
 
 def _photographs(trial: Trial) -> Verdict:
     """On this device and now, whatever was measured elsewhere."""
-    first, second = (answer["probabilities"].argmax(axis=1) for answer in (trial.fp32, trial.int8))  # (N,)
-    a, b = trial.fp32["embedding"], trial.int8["embedding"]  # (N, D)
+    return photographs_agree(trial.fp32, trial.int8)
+
+
+def photographs_agree(fp32: Answers, int8: Answers) -> Verdict:
+    """Whether every photograph gets the same class from both, and nearly the same embedding."""
+    first, second = (answer["probabilities"].argmax(axis=1) for answer in (fp32, int8))  # (N,)
+    a, b = fp32["embedding"], int8["embedding"]  # (N, D)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = float(np.min(np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0)))
     same = int((first == second).sum())

@@ -18,7 +18,7 @@ from export.quantisation.ranges import Measured, Ranges
 from export.repository import publish, staging
 from export.steps import Say
 from export.upstream import upstream
-from service.manifest import Accuracy, ModelCard, file_sha256, onnx_path, read_entry, write_entry
+from service.manifest import Accuracy, ModelCard, file_sha256, onnx_path, read_onnx_entry, write_entry
 
 # Fewer unlabelled pictures than this say nothing about accuracy.
 FEWEST_FOR_ACCURACY = 30
@@ -31,7 +31,7 @@ def export_int8(row: Row, repository: Path, folder: Path | None, say: Say) -> Mo
     say     is told each step of export.steps as it begins
     """
     entry = repository / row.name
-    fp32, fp32_file = read_entry(entry), onnx_path(entry)
+    fp32, fp32_file = read_onnx_entry(entry), onnx_path(entry)
     source = upstream(row)
     pixels = seven_pixels(source)
     graph = float_graph(fp32_file)

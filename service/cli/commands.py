@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import typer
 
+from service import keys_command, plan_command
 from service.cli.classify import classify
 from service.cli.detect import detect
 from service.cli.models import models
 from service.cli.route import route
 from service.cli.segment import segment
 from service.cli.serve import serve
+from service.verify_command import verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +29,9 @@ app.command()(detect)
 app.command()(segment)
 app.command()(route)
 app.command()(models)
+app.command()(plan_command.plan)
+app.command()(verify)
+app.add_typer(keys_command.app, name="keys")
 
 
 @app.callback()

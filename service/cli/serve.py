@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
 from typing import Annotated
 
 import typer
 
 TRY_IT = """
-vision-gateway listens on http://{host}:{port}   (engine: {engine})
+vision-gateway listens on {scheme}://{host}:{port}   (engine: {engine})
 
-  curl -H 'Content-Type: image/jpeg' --data-binary @picture.jpg 'http://{host}:{port}/v1/classify?tier=interactive'
-  curl http://{host}:{port}/v1/models
-  http://{host}:{port}/docs
+  curl -H 'Content-Type: image/jpeg' --data-binary @picture.jpg '{scheme}://{host}:{port}/v1/classify?tier=interactive'
+  curl {scheme}://{host}:{port}/v1/models
+  {scheme}://{host}:{port}/docs
 """
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    admin_port: Annotated[int | None, typer.Option(min=0, max=65535, help="The admin port; 0: none.")] = None,
 ) -> None:
     """Serve the model repository over HTTP until interrupted.
 
-    Exit codes: 0 stopped, 1 it could not start, 2 wrong usage.
+    Exit codes: 0 stopped, 1 it could not start, 2 wrong usage or settings.
     """
-    import uvicorn
-
-    from service.app import create_app
+    from service import serving
     from service.cli.in_process import read_settings
-    from service.drain import Drain, DrainingServer
+    from service.doors import OpenDoors
+    from service.keys import InvalidKeys
 
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    options = (("host", host), ("port", port), ("admin_port", admin_port))
+    given = {name: value for name, value in options if value is not None}
     settings = read_settings().model_copy(update=given)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    typer.echo(TRY_IT.format(host=settings.host, port=settings.port, engine=settings.engine))
-    drain = Drain(create_app(settings))
-    config = uvicorn.Config(
-        drain,
-        host=settings.host,
-        port=settings.port,
-        log_level=settings.log_level,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=math.ceil(settings.grace_s),
-    )
-    server = DrainingServer(config, drain, settings.drain_s)
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it by hand: no traceback
-        server.run()
-    if not server.started:
+    try:
+        serving.check(settings)
+        scheme = "https" if settings.tls_cert else "http"
+        typer.echo(TRY_IT.format(scheme=scheme, host=settings.host, port=settings.port, engine=settings.engine))
+        started = serving.serve(settings)
+    except (serving.CannotServe, OpenDoors, InvalidKeys) as err:
+        typer.echo(f"vision serve: {err}", err=True)
+        raise typer.Exit(2) from None
+    if not started:
         raise typer.Exit(1)

@@ -105,6 +105,7 @@ def _common(document: Document, source: Source) -> dict[str, Any]:
         "routing": _routing(document["routing"]),
         "timing_ms": dict(document["timing_ms"]),
         "warnings": tuple(document["warnings"]),
+        "cached": bool(document["cached"]),
         "document": document,
         "source": source,
     }

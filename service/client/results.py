@@ -63,6 +63,7 @@ class Answer:
     routing: Routing
     timing_ms: Mapping[str, float]
     warnings: tuple[str, ...]
+    cached: bool
     document: Mapping[str, Any] = field(repr=False)
     source: Source = field(repr=False)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
+import os
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +19,51 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.engines.protocol import Job, Load, Outputs
-from service.errors import DeadlineExceeded, EngineFailed, InvalidEntry, UnknownModel, VisionError
+from service.engines.idle_cores import IdleCores, Sessions
+from service.engines.protocol import Before, Entry, Item, Job, Load, Outputs, Result
+from service.engines.repository_folder import OnDisk, RepositoryFolder, Signature
+from service.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    EngineUnavailable,
+    InvalidEntry,
+    ModelUnavailable,
+    UnknownModel,
+)
 from service.graph_contract import check_outputs
-from service.manifest import CONFIG_FILE, ModelCard, file_sha256, onnx_path, read_entry
-from service.workers import Lane, Workers
+from service.integrity import check_files
+from service.manifest import ModelCard, onnx_path
+from service.workers import Done, Lane, Next, Workers
 
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[np.generic]]
-# mtime and size of the config and of the ONNX file: enough to see that an entry was exported anew.
-Signature = tuple[tuple[int, int], tuple[int, int]]
+
+# Of the thread that loads: it gets what the workers leave, where the system knows priorities of threads (Linux).
+_LOADER_NICENESS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    arrays: Arrays
+    saved_ms: float = 0.0
 
 
 @dataclass(frozen=True)
 class _Loaded:
+    """A model in memory; `running` has an item for each run that goes on just now."""
+
     card: ModelCard
     signature: Signature
-    lane: Lane[Job, Arrays]
+    lane: Lane[Job, _Ran]
+    running: list[None]
 
 
 class EmbeddedEngine:
-    """Serves every valid entry of a repository folder; `cards` notices entries that came, changed or went.
+    """Serves the entries of a repository folder; `cards` and `entries` notice those that came, changed or went.
 
     expected_s(card, rows) → seconds a run is expected to take; it decides what can no longer finish.
+    load_all  every valid entry is loaded as it is noticed; else those that `load_model` names
     """
 
     name = "embedded"
@@ -48,53 +73,110 @@ class EmbeddedEngine:
         repository: Path,
         workers: Workers,
         expected_s: Callable[[ModelCard, int], float] = lambda card, rows: 0.0,
+        *,
+        idle_cores: bool = False,
+        load_all: bool = True,
     ) -> None:
-        self._repository = repository
+        self._folder = RepositoryFolder(repository)
         self._workers = workers
         self._expected_s = expected_s
+        self._load_all = load_all
         self._providers = _usable_providers()
+        on_cpu = self._providers == ("CPUExecutionProvider",)
+        wide = idle_cores and on_cpu and workers.count > 1
+        self._wide_sessions = Sessions(workers.count, list(self._providers)) if wide else None
+        self._found: dict[str, OnDisk] = {}
         self._loaded: dict[str, _Loaded] = {}
-        self._refused: dict[str, Signature] = {}
-        self._scan = asyncio.Lock()
+        self._refused: dict[str, tuple[Signature, InvalidEntry]] = {}
+        self._held_out: set[str] = set()
+        self._loading = asyncio.Lock()
+        self._loader = ThreadPoolExecutor(1, "model-loader", initializer=_lower_priority)
+        self._closed = False
 
     async def open(self) -> None:
         await self.cards()
 
     async def cards(self) -> list[ModelCard]:
-        async with self._scan:
-            found = await asyncio.to_thread(_signatures, self._repository)
-            for name in self._loaded.keys() - found.keys():
-                del self._loaded[name]
-            for name, signature in found.items():
-                current = self._loaded.get(name)
-                if (current is None or current.signature != signature) and self._refused.get(name) != signature:
-                    await self._load(name, signature)
+        await self._scan()
         return [loaded.card for loaded in self._loaded.values()]
 
+    async def entries(self) -> list[Entry]:
+        await self._scan()
+        return [self._entry(name, on_disk) for name, on_disk in self._found.items()]
+
+    async def load_model(self, name: str) -> int | None:
+        async with self._loading:
+            on_disk = self._found.get(name)
+            if on_disk is None:
+                raise UnknownModel(f"{name!r} is not in the repository", field="model")
+            self._held_out.discard(name)
+            if name in self._loaded and self._loaded[name].signature == on_disk.signature:
+                return None
+            return await self._load(name, on_disk)
+
+    async def unload_model(self, name: str) -> None:
+        async with self._loading:
+            self._held_out.add(name)
+            leaving = self._loaded.pop(name, None)
+            if leaving is None:
+                return
+            self._drop_wide(name)
+            while leaving.running:  # noqa: ASYNC110  runs end by themselves, on another thread
+                await asyncio.sleep(0.002)
+            # Freeing a session takes milliseconds: the last reference is dropped over there.
+            last = [leaving]
+            del leaving
+            await self._in_loader(last.clear)
+
     async def infer(self, job: Job) -> Outputs:
+        loaded = self._loaded_for(job, len(job.pixels))
+        work = self._workers.run(
+            loaded.lane,
+            job,
+            rows=len(job.pixels),
+            cost_s=self._expected_s(loaded.card, len(job.pixels)),
+            deadline_s=job.deadline_s,
+            keep_late=job.keep_late,
+        )
+        return _outputs(await self._in_time(work, job))
+
+    async def infer_after(self, before: Before[Item, Result], job: Job) -> tuple[Done[Result], Outputs]:
+        loaded = self._loaded_for(job, 1)
+
+        def then(result: Result) -> Next[Job]:
+            before.arrived()
+            whole = replace(job, pixels=before.pixels_of(result))
+            return Next(loaded.lane, whole, 1, self._expected_s(loaded.card, 1))
+
+        work = self._workers.run(
+            before.lane,
+            before.item,
+            cost_s=before.cost_s,
+            deadline_s=job.deadline_s,
+            keep_late=job.keep_late,
+            then=then,
+        )
+        done = await self._in_time(work, job)
+        if done.before is None:
+            raise AssertionError("a job that followed on nothing. This is a bug.")
+        return done.before, _outputs(done)
+
+    def _loaded_for(self, job: Job, rows: int) -> _Loaded:
         loaded = self._loaded.get(job.model)
         if loaded is None:
+            if job.model in self._found:
+                raise ModelUnavailable(f"{job.model} is not loaded")
             raise UnknownModel(f"no model {job.model!r} is loaded", field="model")
-        if len(job.pixels) > max(1, loaded.card.max_batch_size):
-            raise ValueError(f"{len(job.pixels)} rows for {job.model}, which takes {loaded.card.max_batch_size}")
+        if rows > max(1, loaded.card.max_batch_size):
+            raise ValueError(f"{rows} rows for {job.model}, which takes {loaded.card.max_batch_size}")
+        return loaded
+
+    async def _in_time(self, work: Awaitable[Done[_Ran]], job: Job) -> Done[_Ran]:
         try:
             async with asyncio.timeout(job.remaining_s()):
-                done = await self._workers.run(
-                    loaded.lane,
-                    job,
-                    rows=len(job.pixels),
-                    cost_s=self._expected_s(loaded.card, len(job.pixels)),
-                    deadline_s=job.deadline_s,
-                    keep_late=job.keep_late,
-                )
+                return await work
         except TimeoutError:
             raise DeadlineExceeded(f"{job.model} did not finish in time") from None
-        except VisionError:
-            raise
-        except Exception as err:
-            log.exception("%s failed", job.model)
-            raise EngineFailed(f"{job.model} failed while running") from err
-        return Outputs(done.result, done.queue_s * 1e3, done.run_s * 1e3, done.batch_rows)
 
     def load(self, deadline_s: float) -> Load:
         backlog = self._workers.backlog(deadline_s)
@@ -107,45 +189,109 @@ class EmbeddedEngine:
         return self._providers
 
     async def close(self) -> None:
+        self._closed = True
         await self._workers.close()
+        await asyncio.to_thread(self._loader.shutdown, cancel_futures=True)
         self._loaded.clear()
 
-    async def _load(self, name: str, signature: Signature) -> None:
-        """Loads one entry beside whatever runs; a bad one is refused with one log line, and what it replaces stays."""
-        started_s = time.monotonic()
-        try:
-            card, session = await asyncio.to_thread(self._open_entry, self._repository / name)
-        except InvalidEntry as err:
-            self._refused[name] = signature
-            log.error("refused: %s", err.detail)
-            return
-        except OSError as err:  # it went while it was read: the next look sees what is there then
-            log.warning("%s could not be read, it is looked at again: %s", name, err)
-            return
-        self._refused.pop(name, None)
-        self._loaded[name] = _Loaded(card, signature, self._lane(card, session))
-        log.info("loaded %s in %.0f ms", name, (time.monotonic() - started_s) * 1e3)
+    async def _scan(self) -> None:
+        """Looks at the folder. What went is dropped, what changed is loaded anew; if `load_all`, what came as well."""
+        async with self._loading:
+            self._found = await asyncio.to_thread(self._folder.scan)
+            for name in self._loaded.keys() - self._found.keys():
+                del self._loaded[name]
+                self._drop_wide(name)
+            for name, on_disk in self._found.items():
+                if self._wants_loading(name, on_disk):
+                    with contextlib.suppress(InvalidEntry):  # it was logged; the others serve
+                        await self._load(name, on_disk)
 
-    def _open_entry(self, entry: Path) -> tuple[ModelCard, ort.InferenceSession]:
-        card = read_entry(entry)
-        path = onnx_path(entry)
-        digest = file_sha256(path)
-        if digest != card.onnx_sha256:
-            raise InvalidEntry(f"{entry.name}: model.onnx has sha256 {digest}, its card says {card.onnx_sha256}")
+    def _wants_loading(self, name: str, on_disk: OnDisk) -> bool:
+        if on_disk.card is None or self._refusal(name, on_disk) is not None:
+            return False
+        current = self._loaded.get(name)
+        if current is None:
+            return self._load_all and name not in self._held_out
+        return current.signature != on_disk.signature
+
+    def _refusal(self, name: str, on_disk: OnDisk) -> InvalidEntry | None:
+        """Why these very files cannot be loaded, if that was tried."""
+        signature, err = self._refused.get(name, (None, None))
+        return err if signature == on_disk.signature else None
+
+    def _entry(self, name: str, on_disk: OnDisk) -> Entry:
+        loaded = self._loaded.get(name)
+        if loaded is not None:
+            return Entry(name, loaded.card, loaded=True)
+        refusal = self._refusal(name, on_disk)
+        return Entry(name, on_disk.card, loaded=False, refused=refusal.reason if refusal else on_disk.refused)
+
+    async def _load(self, name: str, on_disk: OnDisk) -> int:
+        """Loads one entry beside whatever runs; a bad one is refused with one log line, and what it replaces stays."""
+        started_s, before = time.monotonic(), _resident_bytes()
+        try:
+            if on_disk.card is None:
+                raise InvalidEntry(f"{name}: {on_disk.refused}", on_disk.refused)
+            session = await self._in_loader(self._open_entry, self._folder.folder / name, on_disk.card)
+        except InvalidEntry as err:
+            self._refused[name] = (on_disk.signature, err)
+            log.error("refused: %s", err.detail)
+            raise
+        except OSError as err:  # it went while it was read: refused this once, the next look sees what is there then
+            raise InvalidEntry(f"{name}: it could not be read: {err}", "incomplete") from err
+        self._refused.pop(name, None)
+        self._drop_wide(name)
+        running: list[None] = []
+        lane = self._lane(on_disk.card, session, running)
+        self._loaded[name] = _Loaded(on_disk.card, on_disk.signature, lane, running)
+        log.info("loaded %s in %.0f ms", name, (time.monotonic() - started_s) * 1e3)
+        return max(0, _resident_bytes() - before)
+
+    async def _in_loader(self, what: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of the call on the one thread that loads and frees. Raises EngineUnavailable when closed."""
+        if self._closed:
+            raise EngineUnavailable("the service is shutting down")
+        return await asyncio.get_running_loop().run_in_executor(self._loader, what, *arguments)
+
+    def _open_entry(self, entry: Path, card: ModelCard) -> ort.InferenceSession:
+        check_files(entry, card)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # the worker threads are the parallelism
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            session = ort.InferenceSession(path, options, providers=list(self._providers))
+            session = ort.InferenceSession(onnx_path(entry), options, providers=list(self._providers))
             _check_and_warm(card, session)
         except Exception as err:  # ONNX Runtime's exceptions share no base class
-            raise InvalidEntry(f"{entry.name}: ONNX Runtime refuses it: {err}") from err
-        return card, session
+            raise InvalidEntry(f"{entry.name}: ONNX Runtime refuses it: {err}", "graph") from err
+        return session
 
-    def _lane(self, card: ModelCard, session: ort.InferenceSession) -> Lane[Job, Arrays]:
-        def run(jobs: list[Job]) -> list[Arrays]:
-            return _run_session(card, session, jobs)
+    def _drop_wide(self, name: str) -> None:
+        if self._wide_sessions is not None:
+            self._wide_sessions.drop(name)
+
+    def _idle_cores(self, card: ModelCard) -> IdleCores | None:
+        if self._wide_sessions is None:
+            return None
+        path = onnx_path(self._folder.folder / card.name)
+        graph = (card.name, card.onnx_sha256)
+        return IdleCores(self._wide_sessions, graph, path, lambda wide: _check_and_warm(card, wide))
+
+    def _lane(self, card: ModelCard, session: ort.InferenceSession, running: list[None]) -> Lane[Job, _Ran]:
+        idle = self._idle_cores(card)
+
+        def run(jobs: list[Job]) -> list[_Ran]:
+            running.append(None)  # one step for the interpreter, as is `pop`: no lock
+            try:
+                if idle is not None and len(jobs) == 1 and self._workers.alone:
+                    return [_run_alone(card, session, idle, jobs[0])]
+                return [_Ran(arrays) for arrays in _run_session(card, session, jobs)]
+            except Exception as err:
+                if len(jobs) == 1:  # of several each is tried again by itself
+                    log.exception("%s failed", card.name)
+                raise EngineFailed(f"{card.name} failed while running") from err
+            finally:
+                running.pop()
 
         def expected_s(rows: int) -> float:
             return self._expected_s(card, rows)
@@ -153,20 +299,19 @@ class EmbeddedEngine:
         return Lane(card.name, run, max_rows=max(1, card.max_batch_size), expected_s=expected_s)
 
 
-def _signatures(repository: Path) -> dict[str, Signature]:
-    """Entry name → signature, for the complete entries of the folder; hidden and staging folders are not entries."""
-    found: dict[str, Signature] = {}
-    if not repository.is_dir():
-        return found
-    for entry in sorted(repository.iterdir()):
-        if entry.name.startswith(".") or not entry.is_dir():
-            continue
-        try:
-            config, onnx = (entry / CONFIG_FILE).stat(), onnx_path(entry).stat()
-        except OSError:
-            continue
-        found[entry.name] = ((config.st_mtime_ns, config.st_size), (onnx.st_mtime_ns, onnx.st_size))
-    return found
+def _lower_priority() -> None:
+    # On Linux a thread has a priority of its own; elsewhere this would slow the whole process down.
+    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADER_NICENESS)
+
+
+def _resident_bytes() -> int:
+    """What the process takes of memory now (Linux); 0 where that cannot be read."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _check_and_warm(card: ModelCard, session: ort.InferenceSession) -> None:
@@ -177,6 +322,18 @@ def _check_and_warm(card: ModelCard, session: ort.InferenceSession) -> None:
     if missing:
         raise ValueError(f"the graph has no output {', '.join(sorted(missing))}")
     session.run(None, {card.input_name: grey})
+
+
+def _run_alone(card: ModelCard, session: Any, idle: IdleCores, job: Job) -> _Ran:
+    wide = idle.session()
+    started_s = time.monotonic()
+    (arrays,) = _run_session(card, wide or session, [job])
+    return _Ran(arrays, idle.took((time.monotonic() - started_s) * 1e3, wide=wide is not None))
+
+
+def _outputs(done: Done[_Ran]) -> Outputs:
+    ran = done.result
+    return Outputs(ran.arrays, done.queue_s * 1e3, done.run_s * 1e3, done.batch_rows, saved_ms=ran.saved_ms)
 
 
 def _run_session(card: ModelCard, session: Any, jobs: list[Job]) -> list[Arrays]:

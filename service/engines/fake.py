@@ -9,8 +9,15 @@ from collections.abc import Callable
 import numpy as np
 
 from service.engines import fake_vision
-from service.engines.protocol import Job, Load, Outputs, Pixels
-from service.errors import DeadlineExceeded, EngineFailed, EngineUnavailable, UnknownModel
+from service.engines.protocol import Entry, Job, Load, Outputs, Pixels
+from service.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    EngineUnavailable,
+    InvalidEntry,
+    ModelUnavailable,
+    UnknownModel,
+)
 from service.manifest import ModelCard, TensorSpec
 
 _DTYPES = {"FP32": np.float32, "INT32": np.int32, "UINT8": np.uint8}
@@ -21,7 +28,8 @@ class FakeEngine:
 
     Detectors and segmenters find what is bright red, green or blue (fake_vision).
 
-    `available`, `failing` (model names), `delay_s`, `delay_s_by_model` and `wait_s` may be changed at any time.
+    `available`, `failing` (model names), `delay_s`, `delay_s_by_model`, `wait_s`, `cold` (names of what is not loaded),
+    `load_s` (what a load takes) and `refusing` (names of what cannot be loaded) may be changed at any time.
     """
 
     name = "fake"
@@ -33,6 +41,9 @@ class FakeEngine:
         self.wait_s = 0.0
         self.available = True
         self.failing: set[str] = set()
+        self.cold: set[str] = set()
+        self.refusing: set[str] = set()
+        self.load_s = 0.0
         self.jobs: list[Job] = []
         self._closed = False
 
@@ -41,13 +52,30 @@ class FakeEngine:
 
     async def cards(self) -> list[ModelCard]:
         self._require_available()
-        return list(self._cards.values())
+        return [card for name, card in self._cards.items() if name not in self.cold]
+
+    async def entries(self) -> list[Entry]:
+        self._require_available()
+        return [Entry(name, card, name not in self.cold) for name, card in self._cards.items()]
+
+    async def load_model(self, name: str) -> int | None:
+        self._require_available()
+        self._require_known(name)
+        await asyncio.sleep(self.load_s)
+        if name in self.refusing:
+            raise InvalidEntry(f"{name}: the fake engine refuses it", "graph")
+        self.cold.discard(name)
+        return None
+
+    async def unload_model(self, name: str) -> None:
+        self._require_available()
+        self.cold.add(name)
 
     async def infer(self, job: Job) -> Outputs:
         self._require_available()
-        card = self._cards.get(job.model)
-        if card is None:
-            raise UnknownModel(f"no model {job.model!r} is loaded", field="model")
+        card = self._require_known(job.model)
+        if job.model in self.cold:
+            raise ModelUnavailable(f"{job.model} is not loaded")
         started_s = time.monotonic()
         try:
             async with asyncio.timeout(job.remaining_s()):
@@ -73,6 +101,12 @@ class FakeEngine:
 
     async def close(self) -> None:
         self._closed = True
+
+    def _require_known(self, name: str) -> ModelCard:
+        card = self._cards.get(name)
+        if card is None:
+            raise UnknownModel(f"no model {name!r} is loaded", field="model")
+        return card
 
     def _require_available(self) -> None:
         if self._closed or not self.available:

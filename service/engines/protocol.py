@@ -6,13 +6,16 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.manifest import ModelCard
+from service.workers import Done, Lane
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Pixels = NDArray[np.uint8]
 
 
@@ -54,6 +57,7 @@ class Outputs:
     infer_ms: float
     batch_rows: int
     run_alone: bool = True
+    saved_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,43 @@ class Load:
     wait_s_by_model: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the repository, as the engine sees it.
+
+    card     None: not known, as of an entry that a server has never loaded
+    loaded   it would answer now
+    refused  why it cannot be loaded: one word, as InvalidEntry has it; empty: it can
+    """
+
+    name: str
+    card: ModelCard | None
+    loaded: bool
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Before(Generic[Item, Result]):
+    """What has to happen on a worker before a job can run: decoding its picture.
+
+    pixels_of  its result → the job's pixels      arrived  called on the worker as soon as the job itself is queued
+    """
+
+    lane: Lane[Item, Result]
+    item: Item
+    cost_s: float
+    pixels_of: Callable[[Result], Pixels]
+    arrived: Callable[[], None]
+
+
+@runtime_checkable
+class SharesWorkers(Protocol):
+    """An engine whose jobs run on the gateway's own workers, where decoding and inference can follow at once."""
+
+    async def infer_after(self, before: Before[Item, Result], job: Job) -> tuple[Done[Result], Outputs]:
+        """How decoding went, and what the model said; `job` comes without pixels. Raises what `infer` raises."""
+
+
 class Engine(Protocol):
     """Runs models. Every engine passes tests/contract/test_engines.py."""
 
@@ -80,11 +121,27 @@ class Engine(Protocol):
     async def cards(self) -> list[ModelCard]:
         """The models that would answer now. Raises EngineUnavailable within a second if nobody answers."""
 
+    async def entries(self) -> list[Entry]:
+        """Everything that is in the repository, loaded or not. Raises EngineUnavailable as `cards` does."""
+
+    async def load_model(self, name: str) -> int | None:
+        """Loads the entry beside whatever runs; no harm if it is loaded. Returns the bytes it took, if that was seen.
+
+        Raises UnknownModel, InvalidEntry (saying why it cannot be served), EngineUnavailable.
+        """
+
+    async def unload_model(self, name: str) -> None:
+        """Returns when the model's memory is free; runs that have begun finish first. No harm if it is not loaded.
+
+        Raises EngineUnavailable.
+        """
+
     async def infer(self, job: Job) -> Outputs:
         """The model's outputs for the job.
 
-        Raises UnknownModel, DeadlineExceeded (also when the deadline passes while the model runs),
-        EngineUnavailable, EngineFailed, Overloaded. Cancelling the awaiting task drops work not yet begun.
+        Raises UnknownModel, ModelUnavailable (it is there, but not loaded), DeadlineExceeded (also when the deadline
+        passes while the model runs), EngineUnavailable, EngineFailed, Overloaded. Cancelling the awaiting task drops
+        work not yet begun.
         """
 
     def load(self, deadline_s: float) -> Load:

@@ -1,4 +1,4 @@
-"""A Triton server, somewhere else: one gRPC channel, no state but what the server said last."""
+"""One Triton server, somewhere else: one gRPC channel, no state but what the server said last."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult, mod
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.engines.protocol import Job, Load, Outputs
+from service import tracing
+from service.engines.protocol import Entry, Job, Load, Outputs
 from service.errors import (
     DeadlineExceeded,
     EngineFailed,
     EngineUnavailable,
     InvalidEntry,
+    ModelUnavailable,
     Overloaded,
     UnknownModel,
     VisionError,
@@ -31,6 +33,10 @@ log = logging.getLogger(__name__)
 
 # `cards` promises an answer within a second.
 CARDS_TIMEOUT_S = 0.9
+# A model of gigabytes from a slow disk takes minutes; one whose runs never end is not waited for longer than this.
+LOAD_TIMEOUT_S = 600.0
+UNLOAD_TIMEOUT_S = 60.0
+_UNLOAD_LOOK_S = 0.05
 # The largest job, 64 pictures of 1024×1024, is 201 MB; gRPC's own limit of 4 MiB would not carry one of 1200×1200.
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
@@ -69,6 +75,7 @@ class TritonEngine:
         self._announced: Counter[str] = Counter()
         self._client: InferenceServerClient | None = None
         self._cards: dict[str, ModelCard] = {}
+        self._seen: dict[str, ModelCard] = {}
         self._refused: dict[str, str] = {}
 
     async def open(self) -> None:
@@ -76,14 +83,60 @@ class TritonEngine:
         self._client = InferenceServerClient(self._url, channel_args=CHANNEL_ARGUMENTS)
 
     async def cards(self) -> list[ModelCard]:
+        await self.entries()
+        return list(self._cards.values())
+
+    async def entries(self) -> list[Entry]:
         client = self._open_client()
-        with _as_our_errors("the list of models", late=EngineUnavailable):
+        with _as_our_errors("the list of models", late=EngineUnavailable), self._unless_closed():
             async with asyncio.timeout(CARDS_TIMEOUT_S):
-                names = await _ready_names(client)
-                configs = await asyncio.gather(*[_config(client, name) for name in names])
+                states = await _states(client)
+                ready = [name for name, (state, _) in states.items() if state == "READY"]
+                configs = await asyncio.gather(*[_config(client, name) for name in ready])
         cards = [card for config in configs if config is not None and (card := self._card(config)) is not None]
         self._cards = {card.name: card for card in cards}
-        return cards
+        self._seen = {name: card for name, card in (self._seen | self._cards).items() if name in states}
+        # What is loaded and carries no card, or carried none when it was, is somebody else's.
+        foreign = {name for name in states if name in self._refused or (name in ready and name not in self._cards)}
+        return [self._entry(name, reason) for name, (_, reason) in sorted(states.items()) if name not in foreign]
+
+    async def load_model(self, name: str) -> int | None:
+        """Also takes in an entry that was exported anew. Triton tells nobody how much memory a model takes: None."""
+        client = self._open_client()
+        started_s = time.monotonic()
+        try:
+            with _as_our_errors(name, late=EngineUnavailable), self._unless_closed():
+                async with asyncio.timeout(LOAD_TIMEOUT_S):
+                    await client.load_model(name)
+            log.info("%s: loaded %s in %.0f ms", self._url, name, (time.monotonic() - started_s) * 1e3)
+        except EngineFailed as err:
+            cause = err.__cause__
+            said = str(cause.message()) if isinstance(cause, InferenceServerException) else ""
+            raise InvalidEntry(f"{name}: Triton refuses it: {said}", "graph") from err
+        return None
+
+    async def unload_model(self, name: str) -> None:
+        client = self._open_client()
+        self._cards.pop(name, None)
+        with _as_our_errors(name, late=EngineUnavailable), self._unless_closed():
+            async with asyncio.timeout(UNLOAD_TIMEOUT_S):
+                await client.unload_model(name)
+                # Triton answers when it has begun; the memory is free when the last run has ended.
+                while (await _states(client)).get(name, ("", ""))[0] in ("READY", "UNLOADING"):  # noqa: ASYNC110
+                    await asyncio.sleep(_UNLOAD_LOOK_S)
+
+    def serves(self, name: str) -> bool:
+        """Whether the model was READY when last looked."""
+        return name in self._cards
+
+    def model_lost(self, name: str) -> None:
+        """A request found the model away: remembered at once, not at the next look."""
+        self._cards.pop(name, None)
+
+    @property
+    def in_flight(self) -> int:
+        """Pictures on their way to the server and back."""
+        return self._on_the_way.total()
 
     async def infer(self, job: Job) -> Outputs:
         self._refuse_too_many_rows(job)
@@ -115,15 +168,21 @@ class TritonEngine:
             raise EngineFailed(f"{job.model} did not give its outputs for {len(job.pixels)} pictures")
         return Outputs(arrays, queue_ms=0.0, infer_ms=infer_ms, batch_rows=len(job.pixels), run_alone=alone)
 
+    def busy_models(self) -> set[str]:
+        """Names of the models that have pictures on the way."""
+        return {name for name, rows in self._on_the_way.items() if rows > 0}
+
+    def rows_of(self, name: str) -> int:
+        """Pictures of that model on their way."""
+        return self._on_the_way[name]
+
     def load(self, deadline_s: float) -> Load:
         waits_s = {}
         for name in self._on_the_way.keys() | self._announced.keys():
             rows = self._on_the_way[name] + self._announced[name]
             card = self._cards.get(name)
             if card is not None and rows > 0:
-                batch = max(1, card.max_batch_size)
-                # What is on its way runs as full batches and a rest; the new job waits for all but what it can join.
-                waits_s[name] = rows // batch * self._expected_s(card, batch) + self._expected_s(card, rows % batch) / 2
+                waits_s[name] = batches_s(card, rows, self._expected_s)
         return Load(wait_s=0.0, wait_s_by_model=waits_s)
 
     def expect(self, card: ModelCard, rows: int, deadline_s: float) -> Callable[[], None]:
@@ -141,7 +200,6 @@ class TritonEngine:
         return ("Triton", *sorted({card.backend for card in self._cards.values()}))
 
     async def close(self) -> None:
-        # Closing the channel cancels what is on it; `_round_trip` sees that it was not its caller who did.
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
@@ -160,7 +218,7 @@ class TritonEngine:
         card = self._cards.get(job.model)
         image = InferInput(card.input_name if card else INPUT_NAME, list(job.pixels.shape), "UINT8")
         image.set_data_from_numpy(job.pixels)
-        try:
+        with self._unless_closed():
             return await client.infer(
                 job.model,
                 [image],
@@ -169,12 +227,25 @@ class TritonEngine:
                 # Microseconds in the queue; 0 would mean the default of the model.
                 timeout=None if remaining_s is None else max(1, int(remaining_s * 1e6)),
                 client_timeout=remaining_s,
+                # gRPC metadata: a Triton that traces by itself goes on with the same trace.
+                headers=tracing.outgoing() or None,
             )
+
+    @contextmanager
+    def _unless_closed(self) -> Iterator[None]:
+        """Closing the channel cancels what is on it; the caller's own task was not cancelled by that."""
+        try:
+            yield
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._client is None and task is not None and not task.cancelling():
                 raise EngineUnavailable("the connection to the inference server was closed") from None
             raise
+
+    def _entry(self, name: str, reason: str) -> Entry:
+        card = self._cards.get(name)
+        failed = card is None and reason not in ("", "unloaded")
+        return Entry(name, card or self._seen.get(name), card is not None, "graph" if failed else "")
 
     def _card(self, config: model_config_pb2.ModelConfig) -> ModelCard | None:
         """None for a model that this project did not export; that is logged once for each reason."""
@@ -189,10 +260,22 @@ class TritonEngine:
         return card
 
 
-async def _ready_names(client: InferenceServerClient) -> list[str]:
+def batches_s(card: ModelCard, rows: int, expected_s: Callable[[ModelCard, int], float]) -> float:
+    """Seconds that a new job waits for `rows` of its model: full batches and a rest, all but what it can join."""
+    if rows <= 0:
+        return 0.0
+    batch = max(1, card.max_batch_size)
+    return rows // batch * expected_s(card, batch) + expected_s(card, rows % batch) / 2
+
+
+async def _states(client: InferenceServerClient) -> dict[str, tuple[str, str]]:
+    """Name → (state, reason) of everything in the server's repository; one that was never loaded has no state."""
     index = await client.get_model_repository_index(client_timeout=CARDS_TIMEOUT_S)
-    # One line per version; folders that are no models have no state.
-    return sorted({model.name for model in index.models if model.state == "READY"})
+    states: dict[str, tuple[str, str]] = {}
+    for model in index.models:  # one line per version; what begins with a dot is half made, or no model
+        if not model.name.startswith(".") and states.get(model.name, ("", ""))[0] != "READY":
+            states[model.name] = (model.state, model.reason)
+    return states
 
 
 async def _config(client: InferenceServerClient, name: str) -> model_config_pb2.ModelConfig | None:
@@ -233,8 +316,10 @@ def _translated(what: str, status: str, message: str, late: type[VisionError]) -
         case "UNAVAILABLE" if "Exceeds maximum queue size" in message:
             return Overloaded(f"the inference server's queue for {what} is full")
         # A server that stops or reloads says NOT_FOUND of models it has: a 404 for them would be wrong in a moment.
-        case "NOT_FOUND" if "has no available versions" not in message:
+        case "NOT_FOUND" if "has no available versions" in message:
+            return ModelUnavailable(f"{what} is not loaded on the inference server")
+        case "NOT_FOUND":
             return UnknownModel(f"no model {what!r} is loaded", field="model")
-        case "UNAVAILABLE" | "NOT_FOUND" | "CANCELLED":
+        case "UNAVAILABLE" | "CANCELLED":
             return EngineUnavailable("the inference server does not answer")
     return EngineFailed(f"{what} failed while running")

@@ -12,6 +12,7 @@ from service.engines.embedded import EmbeddedEngine
 from service.engines.fake import FakeEngine
 from service.engines.protocol import Engine
 from service.engines.triton import TritonEngine
+from service.engines.triton_pool import TritonPool
 from service.manifest import ModelCard
 from service.workers import Workers
 from tests.contract.tiny_repository import write_foreign_entry, write_tiny_repository
@@ -87,7 +88,7 @@ async def triton(triton_server: TritonServer) -> AsyncIterator[TritonEngine]:
 
 @pytest.fixture(params=["fake", "embedded", pytest.param("triton", marks=pytest.mark.triton)])
 async def rig(request: pytest.FixtureRequest, tiny_repository: tuple[Path, list[ModelCard]]) -> AsyncIterator[Rig]:
-    """Every engine in turn, open."""
+    """Every engine in turn, open; Triton as the gateway sees it, through the pool."""
     folder, cards = tiny_repository
     rig: Rig
     if request.param == "fake":
@@ -95,7 +96,7 @@ async def rig(request: pytest.FixtureRequest, tiny_repository: tuple[Path, list[
     elif request.param == "embedded":
         rig = Rig(EmbeddedEngine(folder, Workers(2)), cards)
     else:
-        rig = Rig(TritonEngine(request.getfixturevalue("triton_server").url), cards)
+        rig = Rig(TritonPool(request.getfixturevalue("triton_server").url), cards)
     await rig.engine.open()
     yield rig
     await rig.engine.close()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.gateway import Gateway
 from tests.conftest import FakeGateway
 from tests.contract.problem import assert_problem
 from tests.pictures import encoded, photograph, png, stored
@@ -286,13 +287,25 @@ async def test_a_budget_of_1_ms_says_what_would_do(fake_gateway: FakeGateway) ->
 async def test_another_method_is_405_and_names_the_right_one(
     fake_gateway: FakeGateway, method: str, url: str, allowed: str
 ) -> None:
-    response = await fake_gateway.client.request(method, url)
+    client = fake_gateway.admin if url == "/metrics" else fake_gateway.client
+    response = await client.request(method, url)
     assert_problem(response, 405, "method-not-allowed")
     assert response.headers["Allow"] == allowed
 
 
 @pytest.mark.parametrize(
-    "url", ["/", "/v1", "/v1/classify/x", "/v2/models", "/v1/models/", "/%ff%fe", "/..%2f..%2fetc"]
+    "url",
+    [
+        "/console/none.js",
+        "/console/",
+        "/console/%2e%2e/settings.py",
+        "/v1",
+        "/v1/classify/x",
+        "/v3/models",
+        "/v1/models/",
+        "/%ff%fe",
+        "/..%2f..%2fetc",
+    ],
 )
 async def test_an_unknown_address_is_404(fake_gateway: FakeGateway, url: str) -> None:
     response = await fake_gateway.client.get(url, follow_redirects=False)
@@ -510,7 +523,8 @@ async def test_too_much_over_a_socket_is_413_also_for_clients_that_read_last(
         assert (await client.post(CLASSIFY, content=GOOD, headers=JPEG)).status_code == 200
 
 
-async def test_a_client_that_vanishes_in_its_body_harms_nobody(real_gateway_url: str) -> None:
+async def test_a_client_that_vanishes_in_its_body_harms_nobody(real_gateway_served: tuple[str, Gateway]) -> None:
+    real_gateway_url, gateway = real_gateway_served
     host, port = real_gateway_url.removeprefix("http://").split(":")
     for _ in range(5):
         with socket.create_connection((host, int(port))) as connection:
@@ -521,7 +535,7 @@ async def test_a_client_that_vanishes_in_its_body_harms_nobody(real_gateway_url:
             )
     async with httpx.AsyncClient(base_url=real_gateway_url) as client:
         assert (await client.post(CLASSIFY, content=GOOD, headers=JPEG)).status_code == 200
-        lines = (await client.get("/metrics")).text.splitlines()
+        lines = gateway.metrics.exposition().decode().splitlines()
     assert "vision_in_flight_requests 0.0" in lines
 
 
@@ -533,3 +547,63 @@ async def test_a_parameter_given_twice_is_refused_and_named(fake_gateway: FakeGa
     assert answer.status_code == 422
     assert answer.json()["field"] == query.split("=")[0]
     assert answer.json()["limit"] == "once"
+
+
+@pytest.mark.parametrize("form", ["{}=1", "top_k=1", "p{}", ""])
+async def test_thousands_of_parameters_are_refused_before_they_are_taken_apart(
+    fake_gateway: FakeGateway, form: str
+) -> None:
+    query = "&".join(form.format(i) for i in range(6_000))
+    response = await fake_gateway.client.post(f"/v1/classify?{query}", content=GOOD, headers=JPEG)
+    assert_problem(response, 422, "invalid-parameter", field="query", limit="64 parameters")
+
+
+async def test_a_parameter_that_nobody_knows_is_named_but_not_at_length(fake_gateway: FakeGateway) -> None:
+    response = await fake_gateway.client.post(f"/v1/classify?{'n' * 9000}=1", content=GOOD, headers=JPEG)
+    assert_problem(response, 422, "invalid-parameter", field="n" * 80 + "…")
+
+
+async def test_a_parameter_without_a_name_is_the_query_s_fault(fake_gateway: FakeGateway) -> None:
+    response = await fake_gateway.client.post("/v1/classify?==", content=GOOD, headers=JPEG)
+    assert_problem(response, 422, "invalid-parameter", field="query")
+
+
+async def test_an_endless_address_or_method_is_not_repeated(fake_gateway: FakeGateway) -> None:
+    assert_problem(await fake_gateway.client.get("/" + "a" * 9000), 404, "not-found")
+    assert_problem(await fake_gateway.client.request("A" * 9000, "/v1/models"), 405, "method-not-allowed")
+
+
+async def test_a_model_s_name_that_is_too_long_says_how_long_it_may_be(fake_gateway: FakeGateway) -> None:
+    response = await fake_gateway.client.get("/v1/models/" + "a" * 201)
+    assert_problem(response, 422, "invalid-parameter", field="name", limit="max_length 200")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b'{"images":[' + b"1," * 2_000_000 + b"1]}", 413, "images"),
+        (b'{"images":[' + b'"",' * 2_000_000 + b'""]}', 413, "images"),
+        (b"{" + b",".join(b'"%d":1' % i for i in range(500_000)) + b"}", 400, "0"),
+        (b'{"images":[1,2,3]}', 400, "images[0]"),
+        (b'{"image":{"a":1}}', 400, "image"),
+    ],
+    ids=["numbers", "strings", "keys", "three numbers", "an object"],
+)
+async def test_a_body_full_of_causes_for_complaint_is_refused_at_the_first(
+    fake_gateway: FakeGateway, body: bytes, status: int, field: str
+) -> None:
+    """Five million numbers where pictures belong once kept the event loop busy for three quarters of a minute."""
+    started_s = time.monotonic()
+    response = await fake_gateway.client.post(CLASSIFY, content=body, headers=JSON)
+    assert time.monotonic() - started_s < 10
+    limit = "16 pictures" if status == 413 else None
+    assert_problem(response, status, "too-large" if status == 413 else "invalid-body", field=field, limit=limit)
+
+
+async def test_a_damaged_multipart_body_is_nothing_for_the_log(
+    fake_gateway: FakeGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The parser would warn of every one: a log that clients write."""
+    response = await fake_gateway.client.post(CLASSIFY, content=b"x" * 99, headers=MULTIPART)
+    assert_problem(response, 400, "invalid-body", field="body")
+    assert not [record for record in caplog.records if record.name.startswith("python_multipart")]

@@ -29,8 +29,8 @@ def test_generated_tables_are_up_to_date(name: str) -> None:
     assert with_table(page, name, table()) == page, "run `python -m tests.write_docs`"
 
 
-def test_every_route_and_every_reason_is_in_the_api_page() -> None:
-    page = (DOCS / "api.md").read_text(encoding="utf-8")
+def test_every_route_and_every_reason_is_in_the_api_pages() -> None:
+    page = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "open-inference-protocol.md"))
     paths = create_app(Settings(), FakeEngine([])).openapi()["paths"]
     assert [path for path in paths if path not in page] == []
     assert [reason for reason in Reason.__args__ if f"`{reason}`" not in page] == []  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ GOOD = encoded(photograph())
 
 async def samples(gateway: FakeGateway) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Every sample of /metrics by name and sorted labels, through the OpenMetrics parser."""
-    text = (await gateway.client.get("/metrics")).text
+    text = (await gateway.admin.get("/metrics")).text
     families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
@@ -92,7 +92,7 @@ async def test_models_are_described_and_their_readiness_said(fake_gateway: FakeG
 
 async def test_the_page_is_openmetrics_of_our_names_in_base_units(fake_gateway: FakeGateway) -> None:
     await ask(fake_gateway, "/v1/classify?tier=batch", 200)
-    page = await fake_gateway.client.get("/metrics")
+    page = await fake_gateway.admin.get("/metrics")
     assert page.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert page.text.endswith("# EOF\n")
     for family in text_string_to_metric_families(page.text):  # type: ignore[no-untyped-call]

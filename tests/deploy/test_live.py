@@ -94,7 +94,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusS
     settings = {"VISION_REPOSITORY": str(require_models()), "VISION_WORKERS": "1", "VISION_MAX_IN_FLIGHT": "3"}
     with GatewayServer(folder / "gateway.log", settings) as gateway:
         gateway.wait_for("/health/ready")
-        with PrometheusServer(program, folder, gateway.port) as server, ThreadPoolExecutor(8) as clients:
+        with PrometheusServer(program, folder, gateway.admin_port) as server, ThreadPoolExecutor(8) as clients:
             assert server.wait_for('up{job="gateway"} == 1')
             stop = threading.Event()
             asking = [clients.submit(_ask_on, gateway.url, stop, number) for number in range(6)]

@@ -69,5 +69,5 @@ def test_clients_that_hang_up_leave_nothing_behind(embedded_gateway: GatewayServ
 
 
 def _metric(gateway: GatewayServer, sample: str) -> float:
-    lines = httpx.get(f"{gateway.url}/metrics", timeout=30).text.splitlines()
+    lines = httpx.get(f"{gateway.admin_url}/metrics", timeout=30).text.splitlines()
     return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.rsplit(" ", 1)[0] == sample), 0.0)

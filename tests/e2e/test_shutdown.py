@@ -127,7 +127,7 @@ def test_ready_says_no_first_while_requests_are_still_taken(tmp_path: Path) -> N
 def _wait_until_admitted(gateway: GatewayServer, count: int) -> None:
     give_up_s = time.monotonic() + 30
     while time.monotonic() < give_up_s:
-        page = httpx.get(f"{gateway.url}/metrics").text
+        page = httpx.get(f"{gateway.admin_url}/metrics").text
         line = next(line for line in page.splitlines() if line.startswith("vision_in_flight_requests "))
         if float(line.split()[1]) >= count:
             return

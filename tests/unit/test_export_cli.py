@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from export.__main__ import app
-from export.catalogue.registry import CATALOGUE, HUB_DEFAULT_NAMES
+from export.catalogue.registry import CATALOGUE, HUB_DEFAULT_NAMES, find
 from export.hub import _probe
+from export.repository import recipe
+from export.sources import Choice, sources_of
+from tests.small_entry import ROW_NAME, write_small_entry
 
 
 def invoke(*words: str) -> Result:
@@ -46,6 +50,8 @@ def test_list_names_every_row() -> None:
         (("mobilenet_v2", "--precision", "int4"), "neither fp32 nor int8"),
         (("mobilenet_v2", "--calibration", "."), "pictures are for --precision int8"),
         (("mobilenet_v2", "--precision", "int8", "--calibration", "nowhere"), "there is no folder nowhere"),
+        (("mobilenet_v2", "--device", "tpu"), "'tpu' is none of auto, cpu, gpu, gpu-tensorrt"),
+        (("ssdlite_efficientnet_lite0_256", "--precision", "fp16"), "fp16 is for classifiers"),
         (("--no-such-option",), "No such option"),
     ],
 )
@@ -74,6 +80,24 @@ def test_one_failure_does_not_stop_the_next(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "resnet50: failed: resnet50 has no package weights" in result.output
     assert "efficientnet_b0: failed" in result.output
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here")
+def test_without_tensorrt_the_config_is_written_all_the_same_and_the_exit_code_is_3(tmp_path: Path) -> None:
+    row = find(ROW_NAME)
+    write_small_entry(tmp_path, recipe=recipe(row, sources_of(row, Choice("random"))[0]))
+    words = (ROW_NAME, "--weights", "random", "--repository", str(tmp_path), "--device", "gpu")
+    result = invoke(*words, "--tensorrt")
+    assert result.exit_code == 3
+    assert f"{ROW_NAME}: up to date" in result.output
+    assert f"{ROW_NAME}: config.pbtxt rewritten for gpu." in result.output
+    assert result.output.count("no TensorRT here") == 1
+    assert "KIND_GPU" in (tmp_path / ROW_NAME / "config.pbtxt").read_text()
+    back = invoke(*words[:-2], "--device", "auto", "--no-tensorrt")
+    assert back.exit_code == 0
+    assert "instance_group" not in (tmp_path / ROW_NAME / "config.pbtxt").read_text()
+    assert invoke(*words).exit_code == invoke(*words[:-2]).exit_code == 0
+    assert "KIND_GPU" in (tmp_path / ROW_NAME / "config.pbtxt").read_text()  # left as it was
 
 
 def test_help_list_and_refusals_do_not_import_torch() -> None:

@@ -174,6 +174,18 @@ def test_waiting_counts_for_everybody_or_for_one_model() -> None:
     assert busy.unloaded_ms.tolist() == idle.unloaded_ms.tolist()
 
 
+def test_a_batch_is_one_run_on_one_core_with_nothing_to_decode() -> None:
+    card = classifier("a", run_ms=4.0)  # 2 ms and 2 ms a row
+    variants, predictor = Variants([card]), Predictor(workers=8)
+    batch = predictor.estimate_batch(variants, 8, spent_ms=1.0, wait_ms=5.0, wait_ms_by_model={})
+    assert batch.run_ms.tolist() == batch.work_ms.tolist() == pytest.approx([18.0])
+    assert batch.expected_ms.tolist() == pytest.approx([23.0])
+    assert float(batch.p95_ms[0]) > 24.0
+    predictor.observe_run(card, 8, 36.0, 1.0)
+    slower = predictor.estimate_batch(variants, 8, spent_ms=1.0, wait_ms=5.0, wait_ms_by_model={})
+    assert float(slower.run_ms[0]) > 18.0
+
+
 def test_decoding_is_learnt_by_format_and_costs_more_for_larger_pictures() -> None:
     predictor, rule = Predictor(), ResizeRule("crop", (224, 224), "bilinear", 256)
     small, large = ImageHeader("png", 640, 480), ImageHeader("png", 4000, 3000)

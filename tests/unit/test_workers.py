@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import BadImage, DeadlineExceeded, EngineUnavailable, Overloaded
-from service.workers import Done, Lane, Workers
+from service.workers import Done, Lane, Next, Workers
 
 HANG_S = 20.0  # nothing here takes long; this only tells "slow" from "never"
 
@@ -444,3 +444,79 @@ async def test_in_a_storm_of_threads_and_cancellations_everything_is_answered_ex
     assert all(count <= 2 for count in ran.values())
     assert workers.waiting == 0
     assert workers.backlog(later(1)).wait_s == 0
+
+
+async def test_what_follows_runs_on_the_result_and_its_answer_tells_of_both() -> None:
+    workers = Workers(1)
+    first: Lane[int, int] = Lane("first", lambda items: [item + 1 for item in items])
+    second: Lane[int, int] = Lane("second", lambda items: [item * 10 for item in items])
+    done = await workers.run(first, 4, then=lambda result: Next(second, result, rows=1, cost_s=0.0))
+    assert done.result == 50
+    assert done.before is not None
+    assert done.before.result == 5
+    await workers.close()
+
+
+async def test_what_follows_keeps_its_place_before_those_who_came_later() -> None:
+    workers, gate, recorder = Workers(1), Gate(), Recorder()
+    lane = Lane("work", recorder.run)
+    busy = await gate.close_behind(workers)
+    chained = asyncio.create_task(workers.run(lane, "a", then=lambda result: Next(lane, "a, then", 1, 0.0)))
+    await asyncio.sleep(0)
+    later = asyncio.create_task(workers.run(lane, "b"))
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(busy, chained, later)
+    assert recorder.items == ["a", "a, then", "b"]
+    await workers.close()
+
+
+async def test_a_caller_that_leaves_between_the_two_takes_the_second_along() -> None:
+    workers, gate, recorder = Workers(1), Gate(), Recorder()
+    lane = Lane("work", recorder.run)
+    task = asyncio.create_task(workers.run(gate.lane, "first", then=lambda result: Next(lane, "second", 1, 0.0)))
+    assert await asyncio.to_thread(gate.entered.wait, HANG_S)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.open.set()
+    await workers.run(lane, "after")
+    assert recorder.items == ["after"]
+    assert workers.waiting == 0
+    await workers.close()
+
+
+async def test_a_failure_of_what_says_what_follows_is_the_caller_s() -> None:
+    workers, recorder = Workers(1), Recorder()
+
+    def then(result: str) -> Next[str]:
+        raise BadImage("no")
+
+    with pytest.raises(BadImage):
+        await workers.run(Lane("work", recorder.run), "first", then=then)
+    await workers.close()
+
+
+async def test_what_would_follow_after_closing_fails_as_unavailable() -> None:
+    workers, gate, recorder = Workers(1), Gate(), Recorder()
+    work = workers.run(gate.lane, "first", then=lambda result: Next(Lane("second", recorder.run), "second", 1, 0.0))
+    task = asyncio.create_task(work)
+    assert await asyncio.to_thread(gate.entered.wait, HANG_S)
+    closing = asyncio.create_task(workers.close())
+    await asyncio.sleep(0.01)
+    gate.open.set()
+    with pytest.raises(EngineUnavailable):
+        await task
+    await closing
+    assert recorder.items == []
+
+
+async def test_a_worker_knows_whether_it_is_alone() -> None:
+    workers, gate = Workers(2), Gate()
+    lane: Lane[str, bool] = Lane("ask", lambda items: [workers.alone for _ in items])
+    assert (await workers.run(lane, "alone")).result
+    busy = await gate.close_behind(workers)
+    assert not (await workers.run(lane, "beside another")).result
+    gate.open.set()
+    await busy
+    await workers.close()

@@ -5,13 +5,21 @@ Runs inside Triton's Python stub (`triton_python_backend_utils` exists only ther
 time; Triton's scheduler made the batch, so what arrives together is run together.
 """
 
+import contextlib
+import hashlib
+import importlib
 import json
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
+
+# Of the thread that loads a model: those that serve meanwhile go first (Linux: each thread has its own).
+LOADER_NICENESS = 10
 
 
 class TritonPythonModel:
@@ -24,9 +32,16 @@ class TritonPythonModel:
         path = Path(args["model_repository"]) / args["model_version"] / filename
         self._input_names = [tensor["name"] for tensor in config["input"]]
         self._batched = config.get("max_batch_size", 0) > 0
-        self._session = ort.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
-        _check_names(config, self._session)
-        self._warm(config)
+        with ThreadPoolExecutor(1, initializer=_lower_priority) as aside:
+            ort = aside.submit(importlib.import_module, "onnxruntime").result()
+            aside.submit(_check_digests, config, path).result()
+            options = _options(ort)
+            # Threads of its own would inherit the priority of the one that makes them, for good.
+            alone = options.intra_op_num_threads == 1
+            self._session = aside.submit(_open, ort, path, options).result() if alone else _open(ort, path, options)
+            _check_names(config, self._session)
+            (aside.submit(self._warm, config).result if alone else lambda: self._warm(config))()
+        _raise_priority()
 
     def execute(self, requests):
         """One response per request, in order. A request that fails takes no other down with it."""
@@ -79,7 +94,41 @@ class TritonPythonModel:
         self._session = None
 
 
-def _options():
+def _lower_priority():
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADER_NICENESS)
+
+
+def _raise_priority():
+    """What stub.sh lowered, for every thread that there is now."""
+    if os.environ.get("TRITON_STUB_NICED"):
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
+
+
+def _open(ort, path, options):
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _check_digests(config, path):
+    """Compares the files with the digests that the card of an entry of this project has; others have none."""
+    parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+    expected = {path: parameters.get("onnx_sha256")}
+    if "verified_external_data" in parameters:
+        name, _, digest = parameters["verified_external_data"].split(" ")
+        expected[path.with_name(Path(name).name)] = digest
+    for file, digest in expected.items():
+        if digest is not None and _sha256(file) != digest:
+            raise pb_utils.TritonModelException(f"{file.name} is not the file that its card vouches for: wrong sha256")
+
+
+def _sha256(file):
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _options(ort):
     options = ort.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("TRITON_ONNXRUNTIME_THREADS", "0"))
     options.inter_op_num_threads = 1

@@ -1,0 +1,121 @@
+"""A picture that comes alone is run on all cores: a second session of the same graph, where that is really faster."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from service.latency import TrackedQuantile
+
+log = logging.getLogger(__name__)
+
+# Sessions of that kind kept at once: each holds the weights once more.
+MOST_SESSIONS = 4
+# Used where its median is at most this part of one thread's; now and then the other way is tried again.
+_GAIN = 0.9
+_TRY_EVERY = 64
+# Threads of one run wait for each other this long before they sleep. Longer gains nothing on an idle machine, and on
+# one that others use too it takes their time and ours (docs/benchmarks.md).
+_SPIN_US = 20
+
+
+# A model's name and the sha256 of its file: one that was exported anew never gets the session of what it was.
+Graph = tuple[str, str]
+
+
+class IdleCores:
+    """Which session a lone picture of one model takes, learnt from both. Used by worker threads."""
+
+    def __init__(self, pool: Sessions, graph: Graph, path: Path, warm: Callable[[Any], None]) -> None:
+        self._pool = pool
+        self._graph = graph
+        self._path = path
+        self._warm = warm
+        self._wide = _median()
+        self._narrow = _median()
+        self._asked = 0
+
+    def session(self) -> Any | None:
+        """The session with all cores, or None: one thread is as fast here, or the session is still being opened."""
+        self._asked += 1
+        session = self._pool.get(self._graph, self._path, self._warm)
+        if session is None or self._narrow.value == 0.0:
+            return None
+        if self._wide.value == 0.0:
+            return session
+        pays = self._wide.value <= _GAIN * self._narrow.value
+        the_other_way = self._asked % _TRY_EVERY == 0
+        return session if pays is not the_other_way else None
+
+    def took(self, took_ms: float, *, wide: bool) -> float:
+        """Tells what a lone run took; answers how much longer one thread would have taken, in ms."""
+        median = self._wide if wide else self._narrow
+        if median.value == 0.0:
+            median.value = took_ms
+        else:
+            median.observe(took_ms)
+        return max(0.0, self._narrow.value - took_ms) if wide else 0.0
+
+
+class Sessions:
+    """At most MOST_SESSIONS, those used last; opened beside whatever runs, on a thread of their own."""
+
+    def __init__(self, threads: int, providers: list[str]) -> None:
+        self.threads = threads
+        self._providers = providers
+        self._lock = threading.Lock()
+        self._open: OrderedDict[Graph, Any] = OrderedDict()
+        self._opening = False
+
+    def get(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> Any | None:
+        """The graph's session; None until it has been opened, which the first call begins."""
+        with self._lock:
+            session = self._open.get(graph)
+            if session is not None:
+                self._open.move_to_end(graph)
+                return session
+            if self._opening:
+                return None
+            self._opening = True
+        threading.Thread(target=self._make, args=(graph, path, warm), name="idle-cores", daemon=True).start()
+        return None
+
+    def drop(self, name: str) -> None:
+        """Every graph that the model of that name has had."""
+        with self._lock:
+            for graph in [graph for graph in self._open if graph[0] == name]:
+                del self._open[graph]
+
+    def _make(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> None:
+        try:
+            session = ort.InferenceSession(path, _options(self.threads), providers=self._providers)
+            warm(session)
+        except Exception:  # ONNX Runtime's exceptions share no base class; the model goes on with one thread
+            log.exception("%s cannot be opened for all cores", graph[0])
+            session = None
+        with self._lock:
+            self._opening = False
+            if session is not None:
+                self._open[graph] = session
+                while len(self._open) > MOST_SESSIONS:
+                    self._open.popitem(last=False)
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
+    return options
+
+
+def _median() -> TrackedQuantile:
+    return TrackedQuantile(0.5, 0.0, step=0.02, first_step=0.3)

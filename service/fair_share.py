@@ -1,0 +1,86 @@
+"""Who gets one of the permits to be in flight, when clients share them. Two rules, both without a setting a client.
+
+Dynamic thresholds, as switches share their buffers (Choudhury and Hahne, 1998): each client may hold at most α times
+the permits that are free. A flood so stops short of the last, n floods get equal parts, and who holds few gets in.
+
+A permit is not yet a processor: behind hundreds of admitted requests nobody is in time. So when a client that holds
+less than its equal part misses a deadline, or is told that it would, the crowd is thinned: for a while everybody is
+held to an equal part of what the workers can keep moving. Who asks alone, or hurts nobody, never notices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+# One client alone may hold 8/9 of all permits, two 8/17 each.
+ALPHA = 8
+# Twice what keeps a worker busy while its next request is being read and decoded.
+PERMITS_A_WORKER = 4
+# Who has asked within that time is there to be fair to; and so long a crowd stays thinned after it hurt somebody.
+PRESENT_FOR_S = 2.0
+
+
+def admits(held: int, free: int, *, shared: bool, part: int | None = None) -> bool:
+    """Whether a client that holds `held` permits gets one of the `free`. The last one goes to who holds none.
+
+    shared  other clients may come      part  while the crowd is thinned: the most that anybody may hold
+    """
+    if free < 1 or (part is not None and held >= part):
+        return False
+    return not shared or held == 0 or (free > 1 and held < ALPHA * free)
+
+
+class Permits:
+    """`limit` permits; shared: clients share them as `admits` says, else the limit alone binds."""
+
+    def __init__(
+        self, limit: int, *, shared: bool = False, workers: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limit = limit
+        self.in_flight = 0
+        self._shared = shared
+        self._thinned_limit = min(limit, PERMITS_A_WORKER * workers)
+        self._clock = clock
+        self._held: Counter[str] = Counter()
+        self._asked_s: dict[str, float] = {}
+        self._thinned_until_s = 0.0
+
+    def held(self, client: str) -> int:
+        return self._held[client]
+
+    def take(self, client: str) -> bool:
+        """Whether the client got one, which it gives back with `give`."""
+        part = None
+        if self._shared:
+            self._asked_s[client] = now_s = self._clock()
+            if now_s < self._thinned_until_s:
+                part = max(1, self._thinned_limit // self._present(now_s))
+        if not admits(self._held[client], self.limit - self.in_flight, shared=self._shared, part=part):
+            return False
+        self._held[client] += 1
+        self.in_flight += 1
+        return True
+
+    def give(self, client: str) -> None:
+        self.in_flight -= 1
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
+
+    def missed(self, client: str) -> None:
+        """Told of a client, which holds a permit still, that it was not served in time, or would not have been."""
+        if not self._shared:
+            return
+        now_s = self._clock()
+        present = self._present(now_s)
+        if present > 1 and self._held[client] * present < self.in_flight:
+            self._thinned_until_s = now_s + PRESENT_FOR_S
+
+    def _present(self, now_s: float) -> int:
+        """How many clients have asked lately or hold permits; the others are forgotten."""
+        for name in [name for name, at_s in self._asked_s.items() if now_s - at_s > PRESENT_FOR_S]:
+            if name not in self._held:
+                del self._asked_s[name]
+        return max(1, len(self._asked_s))

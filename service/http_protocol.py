@@ -1,0 +1,189 @@
+"""HTTP/1.1 as uvicorn speaks it, with the limits that uvicorn leaves to a proxy in front.
+
+Without them one client that never ends its headers has memory for as long as it sends, and a connection for as long as
+it likes; and what cannot be parsed is answered in plain text, without the headers that all other answers have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.errors import HeadersTooLarge, HeadersTooSlow, InvalidRequest, VisionError
+from service.metrics import Metrics
+from service.problem_document import PROBLEM_MEDIA_TYPE, problem_document
+from service.security_headers import SECURITY_HEADERS
+from service.settings import Settings
+
+_MOST_HEADERS = 128
+# Sent on one connection before the first of them is answered; each costs memory while it waits.
+_MOST_PIPELINED = 16
+
+
+def limited(settings: Settings, metrics: Metrics) -> type[HttpToolsProtocol]:
+    """The protocol class with these limits; what it refuses is counted in these metrics."""
+
+    class Limited(LimitedProtocol):
+        max_header_bytes = settings.max_header_bytes
+        header_timeout_s = settings.header_timeout_s
+        linger_s = settings.body_timeout_s
+
+        def count(self, err: VisionError) -> None:
+            metrics.problems.labels(str(err.status), err.code).inc()
+
+    return Limited
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection.
+
+    header_timeout_s  from the connection, or from a request's first byte, to the end of its headers
+    linger_s          a client that was answered before all of its body was read may send on for so long
+    """
+
+    max_header_bytes = 65_536
+    header_timeout_s = 10.0
+    linger_s = 15.0
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **rest: Any) -> None:
+        super().__init__(config, server_state, app_state, **rest)
+        self._in_headers = True
+        self._header_bytes = 0
+        self._header_count = 0
+        self._header_size = 0
+        self._broken = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def count(self, err: VisionError) -> None:
+        """Told of every refusal."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
+        if self._in_headers:
+            if self._timer is None:  # the first bytes of another request on the same connection
+                self._expect_headers()
+            # What one read brings may hold the end of the headers and a body: only what came before is surely headers.
+            if self._header_bytes > self.max_header_bytes:
+                self._refuse(self._too_large())
+                return
+            self._header_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # nothing is offered to upgrade to: the request was answered as it is
+        except httptools.HttpParserError as err:
+            cause = err.__context__
+            not_http = InvalidRequest("this is not HTTP/1.1 as it is read here", field="request")
+            self._refuse(cause if isinstance(cause, VisionError) else not_http)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_headers = True
+        self._header_count = 0
+        self._header_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count_header(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_count += 1
+        if self._header_count > _MOST_HEADERS:
+            raise HeadersTooLarge("too many headers", field="headers", limit=f"{_MOST_HEADERS} headers")
+        self._count_header(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            limit = f"{_MOST_PIPELINED} requests"
+            raise InvalidRequest("too many requests were sent ahead of their answers", field="headers", limit=limit)
+        self._in_headers = False
+        self._header_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_headers = True
+        if self.cycle is not None and self.cycle.response_complete:
+            self._stop_timer()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
+            self._timer = self.loop.call_later(self.linger_s, self._hang_up)
+
+    def _count_header(self, size: int) -> None:
+        self._header_size += size
+        if self._header_size > self.max_header_bytes:
+            raise self._too_large()
+
+    def _expect_headers(self) -> None:
+        self._header_bytes = 0
+        self._timer = self.loop.call_later(self.header_timeout_s, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        limit = f"{self.header_timeout_s:g} s"
+        if self._header_bytes:
+            self._refuse(HeadersTooSlow(f"the headers did not arrive within {limit}", field="headers", limit=limit))
+        else:
+            self._hang_up()  # it never said anything: there is nothing to answer
+
+    def _too_large(self) -> HeadersTooLarge:
+        limit = f"{self.max_header_bytes} bytes"
+        return HeadersTooLarge(f"address and headers exceed {limit}", field="headers", limit=limit)
+
+    def _hang_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, err: VisionError) -> None:
+        """Answers in place of the app, and ends the connection: what follows cannot be read either."""
+        self._stop_timer()
+        self._broken = True
+        if self.transport.is_closing():
+            return
+        pending = self.cycle is not None and not self.cycle.response_complete
+        if pending and not self.cycle.more_body:
+            # The request before this one was whole and has its own answer coming; the connection ends with it.
+            self.cycle.keep_alive = False
+            return
+        if pending and (self.cycle.response_started or self.pipeline):
+            self.transport.close()  # an answer now would be taken for that of another request
+            return
+        self.count(err)
+        identity = uuid.uuid4().hex
+        body = json.dumps(problem_document(err, identity)).encode()
+        headers = {
+            "Content-Type": PROBLEM_MEDIA_TYPE,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            "X-Request-Id": identity,
+            **SECURITY_HEADERS,
+            **err.headers,
+        }
+        lines = b"".join(f"{name.lower()}: {value}\r\n".encode("ascii") for name, value in headers.items())
+        self.transport.write(STATUS_LINE[err.status] + lines + b"\r\n" + body)
+        self.transport.close()
