@@ -18,7 +18,7 @@ TRITON_ARGS = --repository $(REPOSITORY) --http-port $(word 1,$(TRITON_PORTS)) \
               --grpc-port $(word 2,$(TRITON_PORTS)) --metrics-port $(word 3,$(TRITON_PORTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format export triton triton-install peers-install bench fuzz sbom audit docs clean
+.PHONY: help serve test check format export triton triton-install peers-install bench fuzz soak sbom audit docs clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,6 +47,9 @@ triton-install: .venv/.dev ## A real Triton from PyPI, without Docker; one line 
 
 triton: export triton-install ## Serve the repository with a real Triton
 	$(BIN)/python deploy/triton/serve.py $(TRITON_ARGS)
+
+soak: export ## Mixed load, model loads and faults for half an hour: MINUTES=30
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
 peers-install: .venv-peers/.installed ## FastAPI, LitServe and BentoML in an environment of their own, to compare with
 

@@ -219,6 +219,9 @@ class Inventory:
             missing = [name for name in contract_outputs(card.task, card.segment_kind) if card.output(name) is None]
             if missing:
                 raise InvalidEntry(f"{card.name}: to {card.task} it needs the outputs {', '.join(missing)}", "contract")
+            found, classes = card.output("probabilities"), len(label_names(card))
+            if card.task == "classify" and found is not None and found.dims not in ((classes,), (-1,)):
+                raise InvalidEntry(f"{card.name}: {list(found.dims)} probabilities for {classes} classes", "contract")
         except InvalidEntry as err:
             if self._tried.get(card.name) != (card, "contract"):
                 self._tried[card.name] = (card, "contract")

@@ -18,6 +18,7 @@ from service.errors import (
     EngineUnavailable,
     ModelUnavailable,
     Overloaded,
+    UnknownModel,
 )
 from service.execution import Execution, Inferred
 from service.fair_share import Permits
@@ -69,22 +70,31 @@ class Pipeline:
         """The model's outputs for every picture, in order. Raises whatever keeps any of them from being answered."""
         with self.permit(ask.client):
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
-            with tracing.stage("route"):
-                decision = self.chooser.decide(headers, ask)
-            said = decision.choice.reason
-            tracing.say(chosen=decision.card.name, reason=said, predicted_ms=round(decision.p95_ms, 3))
-            try:
-                served = await self._run_loaded(pictures, headers, decision, ask)
-            except ModelUnavailable:
-                raise
-            except EngineUnavailable:
-                self.fleet.engine_lost()
-                raise
-            except DeadlineExceeded:
-                self.learn_miss(decision, ask)
-                raise
+            for last in (False, False, True):
+                decision = self._choose(headers, ask)
+                try:
+                    served = await self._run_loaded(pictures, headers, decision, ask)
+                    break
+                except (ModelUnavailable, UnknownModel):
+                    # Gone between the choice and the run. Who named it is told; who did not gets another one.
+                    self.fleet.model_lost(decision.card.name)
+                    if ask.model is not None or last:
+                        raise
+                except EngineUnavailable:
+                    self.fleet.engine_lost()
+                    raise
+                except DeadlineExceeded:
+                    self.learn_miss(decision, ask)
+                    raise
             self._learn(served, ask)
             return served
+
+    def _choose(self, headers: list[ImageHeader], ask: Ask) -> Decision:
+        with tracing.stage("route"):
+            decision = self.chooser.decide(headers, ask)
+        said = decision.choice.reason
+        tracing.say(chosen=decision.card.name, reason=said, predicted_ms=round(decision.p95_ms, 3))
+        return decision
 
     async def _run_loaded(
         self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask

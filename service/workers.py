@@ -234,17 +234,25 @@ class Workers:
                 raise EngineUnavailable("the service is shutting down")
             if self._waiting >= self._max_waiting:
                 raise Overloaded(f"{self._waiting} pieces of work are waiting already", limit=str(self._max_waiting))
+            self._man()
             heapq.heappush(self._queue, entry)
             heapq.heappush(entry.lane.waiting, entry)
             self._waiting += 1
-            if len(self._threads) < self.count:
-                self._start_thread()
             self._changed.notify()
 
-    def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def _man(self) -> None:
+        """One more thread, if fewer than `count` are alive. Raises Overloaded if there is none and none starts."""
+        alive = [thread for thread in self._threads if thread.is_alive()]
+        if len(alive) < self.count:
+            thread = threading.Thread(target=self._live, name=f"worker-{len(alive)}", daemon=True)
+            try:
+                thread.start()
+                alive.append(thread)
+            except RuntimeError as err:  # the system allows no more threads
+                log.error("no worker thread could be started: %s", err)
+                if not alive:
+                    raise Overloaded("no worker thread could be started") from err
+        self._threads = alive
 
     def _forget(self, entry: _Entry) -> None:
         with self._changed:
@@ -260,16 +268,36 @@ class Workers:
                     entry.lane.waiting[:] = alive
                     heapq.heapify(entry.lane.waiting)
 
-    def _work(self) -> None:
+    def _live(self) -> None:
+        """A thread's life. Whatever gets out of the work (something raised into the thread from outside, a bug in the
+        queue) is answered to those whose work it held, and ends neither the thread nor its place in the books."""
+        held: list[_Entry] = []
+        while True:
+            try:
+                self._work(held)
+                return
+            except BaseException as err:
+                log.critical("a worker was interrupted by %r; it goes on", err)
+                with self._changed:
+                    self._running.pop(threading.get_ident(), None)
+                for entry in held:
+                    _fail(entry, err)
+                held.clear()
+
+    def _work(self, held: list[_Entry]) -> None:
+        """Works until `close`; `held` has what was taken from the queue and not answered yet."""
         while True:
             with self._changed:
                 self._idle += 1
-                while not self._waiting and not self._closed:
-                    self._changed.wait()
-                self._idle -= 1
+                try:
+                    while not self._waiting and not self._closed:
+                        self._changed.wait()
+                finally:
+                    self._idle -= 1
                 if self._closed:
                     return
                 batch, hopeless = self._take()
+                held.extend([*batch, *hopeless])
                 if batch:
                     self._running[threading.get_ident()] = time.monotonic() + _cost_s(batch)
             for entry in hopeless:
@@ -277,7 +305,8 @@ class Workers:
             if batch:
                 _run(batch, self._go_on)
                 with self._changed:
-                    del self._running[threading.get_ident()]
+                    self._running.pop(threading.get_ident(), None)
+            held.clear()
 
     def _go_on(self, entry: _Entry, then: Callable[[Any], Next[Any]], done: Done[Any]) -> None:
         """Queues what follows on the entry, in its place in the queue; this very thread looks there next."""

@@ -73,10 +73,17 @@ class GatewayServer:
         self._environment = {**clean, **settings, **ports}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def command(self) -> list[str]:
+        return [str(Path(sys.executable).with_name("vision")), "serve"]
+
     def __enter__(self) -> Self:
-        vision = Path(sys.executable).with_name("vision")
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([vision, "serve"], env=self._environment, stdout=log, stderr=log, cwd=ROOT)
+            self._process = subprocess.Popen(self.command(), env=self._environment, stdout=log, stderr=log, cwd=ROOT)
         self.wait_for("/health/live")
         return self
 

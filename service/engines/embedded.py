@@ -30,6 +30,7 @@ from service.errors import (
     ModelUnavailable,
     UnknownModel,
 )
+from service.graph_contract import check_outputs
 from service.integrity import check_files
 from service.manifest import ModelCard, onnx_path
 from service.workers import Done, Lane, Next, Workers
@@ -238,6 +239,8 @@ class EmbeddedEngine:
             self._refused[name] = (on_disk.signature, err)
             log.error("refused: %s", err.detail)
             raise
+        except OSError as err:  # it went while it was read: refused this once, the next look sees what is there then
+            raise InvalidEntry(f"{name}: it could not be read: {err}", "incomplete") from err
         self._refused.pop(name, None)
         self._drop_wide(name)
         running: list[None] = []
@@ -339,6 +342,7 @@ def _run_session(card: ModelCard, session: Any, jobs: list[Job]) -> list[Arrays]
     wanted = list(dict.fromkeys(name for job in jobs for name in job.outputs))
     pixels = jobs[0].pixels if len(jobs) == 1 else np.concatenate([job.pixels for job in jobs])  # (N, H, W, 3)
     arrays = dict(zip(wanted, session.run(wanted, {card.input_name: pixels}), strict=True))
+    check_outputs(card, arrays, len(pixels))
     results, row = [], 0
     for job in jobs:
         end = row + len(job.pixels)

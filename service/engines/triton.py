@@ -26,6 +26,7 @@ from service.errors import (
     UnknownModel,
     VisionError,
 )
+from service.graph_contract import check_outputs
 from service.manifest import INPUT_NAME, ModelCard, card_from_config
 
 log = logging.getLogger(__name__)
@@ -156,10 +157,15 @@ class TritonEngine:
         finally:
             self._on_the_way[job.model] -= len(job.pixels)
         infer_ms = (time.monotonic() - started_s) * 1e3
-        arrays = {name: result.as_numpy(name) for name in job.outputs}
-        for name, array in arrays.items():
-            if array is None or len(array) != len(job.pixels):
-                raise EngineFailed(f"{job.model} gave no {name} for {len(job.pixels)} pictures")
+        try:
+            arrays = {name: result.as_numpy(name) for name in job.outputs}
+        except ValueError as err:  # bytes and shape that do not belong together
+            raise EngineFailed(f"{job.model} gave an answer that cannot be read") from err
+        card = self._cards.get(job.model)
+        if card is not None:
+            check_outputs(card, arrays, len(job.pixels))
+        elif any(array is None or len(array) != len(job.pixels) for array in arrays.values()):
+            raise EngineFailed(f"{job.model} did not give its outputs for {len(job.pixels)} pictures")
         return Outputs(arrays, queue_ms=0.0, infer_ms=infer_ms, batch_rows=len(job.pixels), run_alone=alone)
 
     def busy_models(self) -> set[str]:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from service.errors import EngineFailed, InvalidParameter
 
+# Half precision leaves a softmax over a thousand classes well within it; logits are far outside.
+_SUM_TOLERANCE = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -40,6 +43,10 @@ def most_likely(
     """
     if not np.isfinite(probabilities).all():
         raise EngineFailed("the model gave probabilities that are no numbers")
+    if len(probabilities) > len(names):
+        raise EngineFailed("the model gave a class that has no name")
+    if probabilities.min() < -_SUM_TOLERANCE or abs(float(probabilities.sum()) - 1) > _SUM_TOLERANCE:
+        raise EngineFailed("the model gave probabilities that are none: they do not sum to 1")
     scaled = probabilities if temperature == 1.0 else _with_temperature(probabilities, temperature)  # (C,)
     # Ranked before scaling: close to temperature 0 all but the first underflow to the same score.
     classes = len(probabilities)

@@ -14,6 +14,8 @@ from service.images import Geometry
 Arrays = Mapping[str, NDArray[np.generic]]
 BoxXyxy = tuple[float, float, float, float]
 
+_MOST_SURE = 1.001  # a sigmoid in half precision may round a little beyond 1
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -48,6 +50,8 @@ def find(arrays: Arrays, geometry: Geometry, names: tuple[str, ...], wanted: Wan
     filled = scores > 0
     if not (np.isfinite(scores).all() and np.isfinite(boxes_model_01[filled]).all()):
         raise EngineFailed("the model gave boxes or scores that are no numbers")
+    if scores.max(initial=0.0) > _MOST_SURE:
+        raise EngineFailed("the model gave scores above 1")
     if filled.any() and not (classes[filled].min() >= 0 and classes[filled].max() < len(names)):
         raise EngineFailed("the model gave a class that has no name")
     boxes_image_px = geometry.boxes_to_image_px(boxes_model_01)  # (K, 4)
