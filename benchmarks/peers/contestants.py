@@ -118,6 +118,8 @@ def running(contestant: Contestant, repository: Path, log: Path) -> Iterator[Run
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = int(free.getsockname()[1])
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
+        # Several gateways run beside each other; nobody here looks at their metrics.
+        kept["VISION_ADMIN_PORT"] = "0"
         if contestant.ours:
             command = [str(Path(sys.executable).with_name("vision")), "serve", "--port", str(port)]
             served = stack.enter_context(only([contestant.model], repository))
