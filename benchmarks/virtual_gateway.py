@@ -106,6 +106,7 @@ class VirtualGateway:
     def _learn(self, decided: Decided, took_ms: float, *, late: bool) -> None:
         self.predictor.observe_request(
             expected_ms=decided.expected_ms,
+            alone_ms=float(decided.estimates.alone_ms[decided.at]),
             p95_ms=decided.p95_ms,
             spent_ms=decided.estimates.spent_ms,
             took_ms=took_ms,

@@ -42,6 +42,10 @@ class Decision:
     def expected_ms(self) -> float:
         return float(self.estimates.expected_ms[self.choice.index])
 
+    @property
+    def alone_ms(self) -> float:
+        return float(self.estimates.alone_ms[self.choice.index])
+
 
 class Chooser:
     """Looks at the fleet, the engine's load and the predictor; remembers the last choice of every tier."""

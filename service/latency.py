@@ -151,7 +151,7 @@ class Estimates:
 
     p95_ms  holds for 95 % of such requests    p50_ms  typical       unloaded_ms  typical, were nobody else there
     run_ms  the model's own runs    work_ms  decode, runs and what comes after, processor time of all pictures together
-    expected_ms  wait + decode + run + post, before any margin
+    expected_ms  wait + decode + run + post, before any margin      alone_ms  the same without the wait
     headroom  share of what remains of the budget that is to be left free
     """
 
@@ -161,6 +161,7 @@ class Estimates:
     run_ms: Floats
     work_ms: Floats
     expected_ms: Floats
+    alone_ms: Floats
     spent_ms: float
     wait_ms: float
     headroom: float = FIRST_HEADROOM
@@ -249,6 +250,7 @@ class Predictor:
             run_ms=run_ms,
             work_ms=work_ms,
             expected_ms=expected_ms,
+            alone_ms=alone_ms,
             spent_ms=spent_ms,
             wait_ms=wait_ms,
             headroom=self._headroom.share,
@@ -268,19 +270,31 @@ class Predictor:
         self._run.observe(card.name, took_ms / (card.profile.alpha_ms + card.profile.beta_ms * rows))
 
     def observe_request(
-        self, *, expected_ms: float, p95_ms: float, spent_ms: float, took_ms: float, budget_ms: float, late: bool
+        self,
+        *,
+        expected_ms: float,
+        alone_ms: float,
+        p95_ms: float,
+        spent_ms: float,
+        took_ms: float,
+        budget_ms: float,
+        late: bool,
     ) -> None:
         """Tells how long a request took in all, beside what was expected of it when it was admitted.
 
-        late  no answer came within the budget; took_ms is then the least it would have taken
+        alone_ms  the request's own work in expected_ms: what the margin is counted in
+        late      no answer came within the budget; took_ms is then the least it would have taken
         """
         self._headroom.observe(p95_ms=p95_ms, budget_ms=budget_ms, late=late)
         if len(self._held) == _LAST:
             self._held_count -= self._held[0]
         self._held.append(took_ms <= p95_ms)
         self._held_count += took_ms <= p95_ms
-        # Judged by the margin that was promised with, not by today's: others may have moved it since.
-        self._margin.move(above=took_ms > p95_ms)
+        # Judged by today's margin, not by the one that was promised with: under overload hundreds of broken promises
+        # come back at once, and if each raised the margin again it would be far too wide for minutes.
+        above = took_ms > spent_ms + expected_ms + (self._margin.value - 1.0) * alone_ms
+        if above or not late:  # of a late one only the least is known, which says nothing of a margin above it
+            self._margin.move(above=above)
         self._typical.observe(max(1e-3, took_ms - spent_ms) / max(1e-3, expected_ms))
 
     def last_run_s(self, name: str) -> float:

@@ -203,6 +203,7 @@ class Pipeline:
         """Tells the predictor how long a request took in the end."""
         self.predictor.observe_request(
             expected_ms=decision.expected_ms,
+            alone_ms=decision.alone_ms,
             p95_ms=decision.p95_ms,
             spent_ms=decision.estimates.spent_ms,
             took_ms=took_ms,

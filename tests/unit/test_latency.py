@@ -59,10 +59,18 @@ def test_a_sudden_change_is_noticed_within_some_dozen_observations() -> None:
     assert tracked.value > 10
 
 
-def observed(predictor: Predictor, expected_ms: float, p95_ms: float, took_ms: float, *, spent_ms: float = 0.0) -> None:
+def observed(
+    predictor: Predictor, expected_ms: float, p95_ms: float, took_ms: float, *, wait_ms: float, spent_ms: float = 0.0
+) -> None:
     """Tells of a request with a budget that it was far from using up."""
     predictor.observe_request(
-        expected_ms=expected_ms, p95_ms=p95_ms, spent_ms=spent_ms, took_ms=took_ms, budget_ms=60_000, late=False
+        expected_ms=expected_ms,
+        alone_ms=expected_ms - wait_ms,
+        p95_ms=p95_ms,
+        spent_ms=spent_ms,
+        took_ms=took_ms,
+        budget_ms=60_000,
+        late=False,
     )
 
 
@@ -91,7 +99,7 @@ def test_predictions_hold_for_93_to_97_percent(name: str, seed: int) -> None:
         expected_ms, p95_ms = float(estimates.expected_ms[0]), float(estimates.p95_ms[0])
         took_ms = 3.0 + ratio * expected_ms
         held.append(took_ms <= p95_ms)
-        observed(predictor, expected_ms, p95_ms, took_ms, spent_ms=3.0)
+        observed(predictor, expected_ms, p95_ms, took_ms, spent_ms=3.0, wait_ms=2.0)
     assert 0.93 <= np.mean(held[300:]) <= 0.97
     assert predictor.coverage() == pytest.approx(np.mean(held[-1000:]))
 
@@ -108,8 +116,23 @@ def test_predictions_hold_as_often_when_their_truth_comes_late(late_by: int) -> 
             expected_ms, p95_ms = under_way.pop(0)
             took_ms = 3.0 + expected_ms + float(rng.normal(0, 4))
             held.append(took_ms <= p95_ms)
-            observed(predictor, expected_ms, p95_ms, took_ms, spent_ms=3.0)
+            observed(predictor, expected_ms, p95_ms, took_ms, spent_ms=3.0, wait_ms=50.0)
     assert 0.93 <= np.mean(held[300:]) <= 0.97
+
+
+def test_many_broken_promises_at_once_do_not_widen_the_margin_beyond_what_they_needed() -> None:
+    """A burst: three hundred were admitted before the first of them came back, all twice as late as expected."""
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+
+    def p95_ms() -> float:
+        now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=0, wait_ms_by_model={})
+        return float(now.p95_ms[0])
+
+    now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=0, wait_ms_by_model={})
+    expected_ms, promised_ms = float(now.expected_ms[0]), float(now.p95_ms[0])
+    for _ in range(300):
+        observed(predictor, expected_ms, promised_ms, 2 * expected_ms, wait_ms=0)
+    assert 1.9 * expected_ms < p95_ms() < 3.5 * expected_ms
 
 
 def test_a_long_wait_is_not_doubted_more_than_a_short_one() -> None:
@@ -129,7 +152,7 @@ def test_the_fastest_stays_the_soonest_however_often_it_is_late() -> None:
         now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={})
         at, ratio = (1, 3.0) if i % 2 else (0, 0.5)
         expected_ms, p95_ms = float(now.expected_ms[at]), float(now.p95_ms[at])
-        observed(predictor, expected_ms, p95_ms, ratio * expected_ms)
+        observed(predictor, expected_ms, p95_ms, ratio * expected_ms, wait_ms=20)
     now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={})
     assert now.p95_ms[1] < now.p95_ms[0]
 

@@ -33,6 +33,7 @@ def estimates(typical_ms: Sequence[float], *, wait_ms: float = 0.0, spent_ms: fl
         run_ms=run_ms,
         work_ms=run_ms,
         expected_ms=run_ms + wait_ms,
+        alone_ms=run_ms,
         spent_ms=spent_ms,
         wait_ms=wait_ms,
     )
