@@ -9,10 +9,14 @@ narrow `slow`, one picture at a time; on Triton two may wait for it, for 150 ms 
 
 from __future__ import annotations
 
+import functools
+import math
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from google.protobuf import text_format
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -37,9 +41,8 @@ EMBEDDING = 4
 MAX_BATCH = 8
 NARROW_QUEUE = 2
 NARROW_TIMEOUT_US = 150_000
-# 12 products of 1024×1024 matrices: 25 GFLOP, 0.3..0.5 s on one core of a small machine.
-SLOW_PRODUCTS = 12
-SLOW_SIDE = 1024
+SLOW_S = 0.3  # of `slow`, with all the cores of a machine that does nothing else
+SLOW_SIDE = 1024  # 2 GFLOP a product
 
 _random = np.random.default_rng(7)
 _TO_CLASSES = _random.normal(size=(SIDE_PX * SIDE_PX * 3, CLASSES)).astype(np.float32)
@@ -49,10 +52,10 @@ _TO_EMBEDDING = _random.normal(size=(SIDE_PX * SIDE_PX * 3, EMBEDDING)).astype(n
 def write_tiny_repository(folder: Path) -> list[ModelCard]:
     """Writes the five entries and returns their cards, sorted by name."""
     cards = [
-        _write_model(folder / "narrow", _slow_nodes(), max_batch_size=1),
+        _write_model(folder / "narrow", _slow_nodes(_slow_products()), max_batch_size=1),
         _write_model(folder / "picky", _picky_nodes()),
         _write_model(folder / "single", [], max_batch_size=0),
-        _write_model(folder / "slow", _slow_nodes()),
+        _write_model(folder / "slow", _slow_nodes(_slow_products())),
         _write_model(folder / "tiny", []),
     ]
     _narrow_the_queue(folder / "narrow" / CONFIG_FILE)
@@ -142,15 +145,28 @@ def _model(extra: list[onnx.NodeProto], batch: str | int = "N") -> onnx.ModelPro
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def _slow_nodes() -> list[onnx.NodeProto]:
+@functools.cache
+def _slow_products() -> int:
+    """How many products take SLOW_S here: machines differ by a factor of four and more."""
+    tried = 4
+    session = onnxruntime.InferenceSession(_model(_slow_nodes(tried)).SerializeToString())
+    times_s = []
+    for _ in range(5):
+        started_s = time.perf_counter()
+        session.run(["probabilities"], {"image": pictures(1)})
+        times_s.append(time.perf_counter() - started_s)
+    return math.ceil(tried * SLOW_S / min(times_s))
+
+
+def _slow_nodes(products: int) -> list[onnx.NodeProto]:
     """A long product that depends on the picture, so that it cannot be folded away, and adds 1e-30 of its mean."""
     nodes = [
         helper.make_node("ReduceMean", ["flat"], ["mean"], keepdims=0),
         helper.make_node("Expand", ["mean", "square_shape"], ["product_0"]),
     ]
-    for i in range(SLOW_PRODUCTS):
+    for i in range(products):
         nodes.append(helper.make_node("MatMul", [f"product_{i}", "square"], [f"product_{i + 1}"]))
-    nodes.append(helper.make_node("ReduceMean", [f"product_{SLOW_PRODUCTS}"], ["mean_product"], keepdims=0))
+    nodes.append(helper.make_node("ReduceMean", [f"product_{products}"], ["mean_product"], keepdims=0))
     nodes.append(helper.make_node("Mul", ["mean_product", "tiny_number"], ["nothing"]))
     return nodes
 

@@ -1,4 +1,4 @@
-"""The hand-written networks: shapes, on torch's meta device, and what makes each of them its paper's."""
+"""The hand-written classifiers: shapes, on torch's meta device, and what makes each of them its paper's."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from export.catalogue.row import Row
 from export.network import build
 
 # transformers makes its attention mask on the CPU, whatever device is asked for: Image GPT has a test of its own.
-OWN = {
-    name: row for name, row in CATALOGUE.items() if row.network.library == "own" and row.network.constructor != "igpt"
+CLASSIFIERS = {
+    name: row
+    for name, row in CATALOGUE.items()
+    if row.task == "classify" and row.network.library == "own" and row.network.constructor != "igpt"
 }
 
 
-@pytest.mark.parametrize("row", OWN.values(), ids=OWN.keys())
+@pytest.mark.parametrize("row", CLASSIFIERS.values(), ids=CLASSIFIERS.keys())
 def test_pictures_become_as_many_logits_as_there_are_classes(row: Row) -> None:
     with torch.device("meta"):
         network = build(row.network)
