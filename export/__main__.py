@@ -11,7 +11,14 @@ from rich.console import Console
 
 from export import all_command, import_command
 from export.batch import run
-from export.catalogue.registry import CALIBRATED_NAMES, CATALOGUE, DEFAULT_NAMES, HUB_DEFAULT_NAMES, find
+from export.catalogue.registry import (
+    CALIBRATED_HEADS,
+    CALIBRATED_NAMES,
+    CATALOGUE,
+    DEFAULT_NAMES,
+    HUB_DEFAULT_NAMES,
+    find,
+)
 from export.catalogue.row import Row
 from export.command_line import MANNERS, PROGRAM, Names, words_typed
 from export.errors import UnknownRow
@@ -47,9 +54,15 @@ def _precisions(
         raise typer.BadParameter("pictures are for --precision int8.", param_hint="--calibration")
     if calibration is not None and not calibration.is_dir():
         raise typer.BadParameter(f"there is no folder {calibration}.", param_hint="--calibration")
-    others = [row.name for row in rows if row.task != "classify"]
+    heads = [row.name for row in rows if row.task != "classify"]
+    others = [name for name in heads if precision == "fp16" or name not in CALIBRATED_HEADS]
     if precision != "fp32" and others:
-        raise typer.BadParameter(f"{precision} is for classifiers, and {others[0]} is none.", param_hint="--precision")
+        also = " and the starter heads" if precision == "int8" else ""
+        problem = f"{precision} is for classifiers{also}, and {others[0]} is none."
+        raise typer.BadParameter(problem, param_hint="--precision")
+    if calibration is not None and heads:
+        problem = f"{heads[0]} is judged by boxes or maps, which a folder of pictures has not; its own ranges ship."
+        raise typer.BadParameter(problem, param_hint="--calibration")
     names, nobody = frozenset(row.name for row in rows), frozenset[str]()
     return (names if precision == "int8" else nobody, names if precision == "fp16" else nobody)
 
@@ -115,7 +128,7 @@ def export(
     if choice.kind == "file" and len(wanted) + len(optional) > 1:
         raise typer.BadParameter("one file fits one model; name just that one.", param_hint="--weights")
     int8, fp16 = _precisions(precision, calibration, wanted)
-    offered = frozenset(CALIBRATED_NAMES if default else ())
+    offered = frozenset((*CALIBRATED_NAMES, *CALIBRATED_HEADS) if default else ())
     variants = Plan(repository, choice, force, int8, offered, calibration, fp16)
     outcomes = run(wanted, optional, replace(variants, device=_device(device), tensorrt=tensorrt), console)
     console.print(outcomes_table(outcomes))

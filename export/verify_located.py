@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from export.errors import GateFailure
 from export.reference import Reference
-from export.verify import GATES, Evidence, Refused, Results, gather
+from export.verify import CONTRACT_GATES, GATES, Evidence, Gates, Refused, Results, gather
 from service.manifest import TensorSpec
 
 LEAST_IOU = 0.95
@@ -36,7 +36,9 @@ LEAST_MATCHED = 0.995
 Arrays = dict[str, NDArray[np.float64]]
 Gate = Callable[[Evidence], str]
 _NUMERIC = {name: gate for name, gate in GATES if name in ("batch", "finite", "independent_rows", "error", "cosine")}
-_DECLARED = {name: gate for name, gate in GATES if name in ("names", "dtypes", "shapes", "batch", "finite")}
+DECLARED_GATES: Gates = tuple(
+    (name, gate) for name, gate in CONTRACT_GATES if name in ("names", "dtypes", "shapes", "batch", "finite")
+)
 
 
 def verify_located(
@@ -50,7 +52,7 @@ def verify_located(
     before = replace(before, outputs={name: v for name, v in before.outputs.items() if name in {t.name for t in taps}})
     after = gather(published, outputs, reference)
     gates = [(f"before_{name}", gate, before) for name, gate in _NUMERIC.items()]
-    gates += [(name, gate, after) for name, gate in _DECLARED.items()]
+    gates += [(name, gate, after) for name, gate in DECLARED_GATES]
     gates += [(name, gate, after) for name, gate in answer_gates({spec.name for spec in outputs})]
     results: list[tuple[str, str]] = []
     failures: list[tuple[str, str]] = []

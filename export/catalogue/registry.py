@@ -77,7 +77,8 @@ DEFAULT_NAMES = (
     *(row.name for row in starter.ROWS),
 )
 HUB_DEFAULT_NAMES = ("efficientnet_b0", "resnet50")
-# Those whose INT8 calibration ranges ship with the project.
+# Those whose INT8 calibration ranges ship with the project: classifiers, and heads.
+CALIBRATED_HEADS = tuple(row.name for row in starter.ROWS)
 CALIBRATED_NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
 
 

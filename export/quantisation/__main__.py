@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from export.catalogue.registry import CALIBRATED_NAMES, find
-from export.quantisation.ranges import shipped_file, write_ranges
+from export.quantisation.ranges import Measured, shipped_file, write_ranges
 from service.manifest import onnx_path, read_entry
 
 
@@ -35,6 +35,7 @@ def ranges(
         made = make_ranges(fp32, float_graph(fp32), weights_sha256, pictures, upstream(find(name)))
         write_ranges(replace(made, pictures=f"{made.pictures}: {described}"), shipped_file(name))
         found = made.measured
+        assert isinstance(found, Measured)  # noqa: S101 - for the type checker
         Console().print(
             f"{name}: {len(made.by_tensor)} ranges; on {found.pictures} other pictures the same top-1 "
             f"{found.agreement_percent:.1f} %, right {found.fp32_right} → {found.int8_right}",

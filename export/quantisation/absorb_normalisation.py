@@ -16,21 +16,24 @@ import onnx
 from onnx import numpy_helper
 
 from export.errors import GraphError
+from service.manifest import INPUT_NAME
 
 CENTRED = "image_centred"
 _CENTRE = "image_centre"
-_CHAIN = ("Transpose", "Cast", "Mul", "Add", "Conv")
+_CHAIN = (("Transpose",), ("Cast",), ("Mul",), ("Add", "Sub"), ("Conv",))
 
 
 def absorb_normalisation(model: onnx.ModelProto) -> int:
-    """The centre, 0..255; the model now begins as above. Raises GraphError if it does not begin as it should."""
+    """The centre, 0..255; the model now begins as above. Raises GraphError if it does not begin as it should.
+
+    A graph that subtracts its shift is taken as well, and so is one that reads the picture's shape elsewhere.
+    """
     graph = model.graph
-    chain = list(graph.node[: len(_CHAIN)])
-    if tuple(node.op_type for node in chain) != _CHAIN:
-        raise GraphError(f"the graph does not begin with {', '.join(_CHAIN)}.")
-    _, cast, scaling, shifting, conv = chain
+    _, cast, scaling, shifting, conv = _chain(model)
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     scale, shift = (numpy_helper.to_array(tensors[node.input[1]]).astype(np.float64) for node in (scaling, shifting))
+    if shifting.op_type == "Sub":
+        shift = -shift
     centre = int(np.clip(np.rint(np.mean(-shift / scale)), 0, 255))
 
     weight, bias = (numpy_helper.to_array(tensors[name]).astype(np.float64) for name in conv.input[1:3])
@@ -39,11 +42,30 @@ def absorb_normalisation(model: onnx.ModelProto) -> int:
         tensors[name].CopyFrom(numpy_helper.from_array(array.astype(np.float32), name))
 
     graph.initializer.append(numpy_helper.from_array(np.array(centre, dtype=np.float32), _CENTRE))
+    place = list(graph.node).index(scaling)
     graph.node.remove(scaling)
     graph.node.remove(shifting)
-    graph.node.insert(2, onnx.helper.make_node("Sub", [cast.output[0], _CENTRE], [CENTRED], name="centre"))
+    graph.node.insert(place, onnx.helper.make_node("Sub", [cast.output[0], _CENTRE], [CENTRED], name="centre"))
     conv.input[0] = CENTRED
     return centre
+
+
+def _chain(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """From the picture to the first convolution: nothing else reads what is in between."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found: list[onnx.NodeProto] = []
+    tensor = INPUT_NAME
+    for operators in _CHAIN:
+        reading = [node for node in readers.get(tensor, []) if node.op_type != "Shape"]
+        if len(reading) != 1 or reading[0].op_type not in operators or reading[0].input[0] != tensor:
+            wanted = ", ".join("/".join(names) for names in _CHAIN)
+            raise GraphError(f"the graph does not begin with {wanted}.")
+        found += reading
+        tensor = reading[0].output[0]
+    return found
 
 
 def drop_input_arithmetic(model: onnx.ModelProto) -> None:

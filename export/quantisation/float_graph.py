@@ -65,9 +65,10 @@ def _name_by_position(model: onnx.ModelProto) -> None:
     turns: Counter[str] = Counter()
     names: dict[str, str] = {}
     for node in model.graph.node:
-        for output in node.output:
-            names[output] = output if output in kept else f"{node.op_type}_{turns[node.op_type]}"
         node.name = f"{node.op_type}_{turns[node.op_type]}"
+        for place, output in enumerate(node.output):
+            position = f"{node.name}_{place}" if place else node.name
+            names[output] = output if output in kept or not output else position
         turns[node.op_type] += 1
     for node in model.graph.node:
         for names_of in (node.input, node.output):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from export.errors import GateFailure
 from export.profile import device
-from export.quantisation.held_out import HELD_OUT_GATES, Verdict
+from export.quantisation.held_out import Verdict, held_out_verdicts
 from export.quantisation.paired import Paired, time_in_pairs
 from export.quantisation.pictures import Half
 from export.quantisation.ranges import Measured
@@ -79,9 +79,8 @@ def judge(
 
 def judge_trial(trial: Trial) -> Results:
     """The part of `judge` that looks at numbers only."""
-    held_out = ((name, *gate(trial.measured)) for name, gate in HELD_OUT_GATES)
     here = ((name, *gate(trial)) for name, gate in DEVICE_GATES)
-    verdicts = (*held_out, *here)
+    verdicts = (*held_out_verdicts(trial.measured), *here)
     failures = tuple((name, said) for name, passes, said in verdicts if not passes)
     if failures:
         raise GateFailure(failures)
@@ -105,7 +104,11 @@ def photographs_agree(fp32: Answers, int8: Answers) -> Verdict:
 
 
 def _faster(trial: Trial) -> Verdict:
-    timing = trial.timing
+    return faster(trial.timing)
+
+
+def faster(timing: Paired) -> Verdict:
+    """Whether the second graph, INT8, gains enough to be worth a file of its own."""
     passes = timing.ratio >= LEAST_SPEED_UP
     said = f"{timing.ratio:.2f} × {'≥' if passes else '<'} {LEAST_SPEED_UP:g} × FP32's speed"
     how = f"{timing.first_ms:.1f} against {timing.second_ms:.1f} ms, medians of {timing.pairs} alternating runs"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.profile import device, fit_line, profile
-from export.quantisation.paired import time_in_pairs
+from export.quantisation.paired import Pair
 from service.manifest import Profile
 
 SECONDS_PER_BATCH = 0.5
@@ -22,10 +22,10 @@ def profile_beside(fp32: Profile | None, fp32_file: Path, int8_file: Path, pixel
     """
     if fp32 is None or fp32.device != device():
         return profile(int8_file, pixels)
-    p50_ms = []
+    pair, p50_ms = Pair(fp32_file, int8_file), []
     for batch, fp32_ms in fp32.p50_ms_by_batch:
         repeated = np.resize(pixels, (batch, *pixels.shape[1:]))
-        ratio = time_in_pairs(fp32_file, int8_file, repeated, SECONDS_PER_BATCH).ratio
+        ratio = pair.time(repeated, SECONDS_PER_BATCH).ratio
         p50_ms.append((batch, round(fp32_ms / ratio, 3)))
     alpha_ms, beta_ms = fit_line(tuple(p50_ms))
     return Profile(fp32.device, round(alpha_ms, 3), round(beta_ms, 3), tuple(p50_ms))

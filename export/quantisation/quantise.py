@@ -15,10 +15,7 @@ from export.quantisation.absorb_normalisation import CENTRED, drop_input_arithme
 from export.quantisation.depthwise_rounding import keep_depthwise_sums
 from export.quantisation.float_graph import FloatGraph, drop_unused_tensors
 from export.quantisation.ranges import Ranges
-
-# Those for which ONNX Runtime has integer kernels on a CPU that beat its float ones; the rest stays float32.
-OPERATORS = ("Conv", "Add", "Clip", "Relu", "MaxPool", "GlobalAveragePool", "Gemm")
-
+from export.quantisation.scope import OPERATORS, operators_in_scope
 
 # What export.tensorrt.graph asks for instead of the CPU's kind of graph.
 _FOR_TENSORRT = {
@@ -52,7 +49,7 @@ def quantise(graph: FloatGraph, ranges: Ranges, file: Path, *, for_tensorrt: boo
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8 if for_tensorrt else QuantType.QUInt8,
         tensors_range=_tensors_data({**ranges.by_tensor, **pixel_range}),
-        nodes_to_quantize=[],
+        nodes_to_quantize=operators_in_scope(graph),
         nodes_to_exclude=[],
         op_types_to_quantize=list(OPERATORS),
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"], **(_FOR_TENSORRT if for_tensorrt else {})},

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 
@@ -41,6 +42,26 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskQuality:
+    """An INT8 head beside its FP32 entry, on labelled pictures that neither training nor calibration saw.
+
+    pictures    how many, and which, in words
+    scores      (metric, FP32, INT8) in percent; the card's metric first, stricter ones after it
+    by          what measured it: the runtime and the processor
+    """
+
+    pictures: str
+    scores: tuple[tuple[str, float, float], ...]
+    by: str
+
+    @property
+    def lost_points(self) -> float:
+        """What the card's metric lost; 0 where something was won."""
+        _, fp32_percent, int8_percent = self.scores[0]
+        return max(0.0, fp32_percent - int8_percent)
+
+
+@dataclass(frozen=True, slots=True)
 class Ranges:
     """The ranges of one FP32 graph's tensors.
 
@@ -53,7 +74,7 @@ class Ranges:
     structure: str
     pictures: str
     by_tensor: Mapping[str, tuple[float, float]]
-    measured: Measured
+    measured: Measured | TaskQuality
 
     @property
     def identity(self) -> str:
@@ -76,7 +97,13 @@ def read_ranges(file: Path) -> Ranges:
     """What `write_ranges` wrote."""
     content = json.loads(file.read_text(encoding="utf-8"))
     by_tensor = {name: (float(least), float(largest)) for name, (least, largest) in content.pop("by_tensor").items()}
-    return Ranges(**{**content, "by_tensor": by_tensor, "measured": Measured(**content["measured"])})
+    return Ranges(**{**content, "by_tensor": by_tensor, "measured": _measured(content["measured"])})
+
+
+def _measured(content: dict[str, Any]) -> Measured | TaskQuality:
+    if "scores" not in content:
+        return Measured(**content)
+    return TaskQuality(**{**content, "scores": tuple((metric, *percent) for metric, *percent in content["scores"])})
 
 
 def shipped_file(name: str) -> Path:

@@ -6,15 +6,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from export.catalogue.row import Row
+from export.located import pictures
 from export.photographs import seven_pixels
 from export.quantisation.float_graph import float_graph
 from export.quantisation.identity import fitting_ranges, int8_name, int8_recipe
 from export.quantisation.judge import judge
+from export.quantisation.judge_located import judge_located
 from export.quantisation.make_ranges import make_ranges
 from export.quantisation.profile_beside import profile_beside
 from export.quantisation.quantise import quantise
-from export.quantisation.ranges import Measured, Ranges
+from export.quantisation.ranges import Measured, Ranges, TaskQuality
 from export.repository import publish, staging
 from export.steps import Say
 from export.upstream import upstream
@@ -32,20 +37,23 @@ def export_int8(row: Row, repository: Path, folder: Path | None, say: Say) -> Mo
     """
     entry = repository / row.name
     fp32, fp32_file = read_onnx_entry(entry), onnx_path(entry)
-    source = upstream(row)
-    pixels = seven_pixels(source)
+    pixels = photographs(row)
     graph = float_graph(fp32_file)
     say("calibrate")
     if folder is None:
         ranges = fitting_ranges(fp32)
     else:
-        ranges = make_ranges(fp32_file, graph, fp32.weights.sha256, folder, source)
+        ranges = make_ranges(fp32_file, graph, fp32.weights.sha256, folder, upstream(row))
     with staging(repository, int8_name(row.name)) as made:
         file = onnx_path(made)
         say("quantise")
         quantise(graph, ranges, file)
         say("verify")
-        verification = judge(fp32_file, file, fp32.outputs, ranges.measured, pixels)
+        measured = ranges.measured
+        if isinstance(measured, TaskQuality):
+            verification = judge_located(fp32_file, file, fp32.outputs, measured, pixels)
+        else:
+            verification = judge(fp32_file, file, fp32.outputs, measured, pixels)
         say("profile")
         card = replace(
             fp32,
@@ -59,25 +67,35 @@ def export_int8(row: Row, repository: Path, folder: Path | None, say: Say) -> Mo
             recipe=int8_recipe(fp32, folder),
         )
         say("publish")
-        for licence in entry.glob("LICENSE*"):
-            shutil.copyfile(licence, made / licence.name)
+        for beside in (*entry.glob("LICENSE*"), *entry.glob("MODEL_CARD*")):
+            shutil.copyfile(beside, made / beside.name)
         write_entry(card, made)
         publish(made, repository, card.name)
     return card
 
 
+def photographs(row: Row) -> NDArray[np.uint8]:
+    """(7, H, W, 3): seven photographs as the row's preprocessing makes them."""
+    return seven_pixels(upstream(row)) if row.task == "classify" else pictures(row.resize, 7)
+
+
 def accuracy_left(published: Accuracy | None, ranges: Ranges) -> Accuracy | None:
     """FP32's published figure less what INT8 was seen to lose; gains are luck. None if nothing can be said."""
     measured = ranges.measured
-    if published is None or (not measured.labelled and measured.pictures < FEWEST_FOR_ACCURACY):
+    if published is None or (
+        isinstance(measured, Measured) and not measured.labelled and measured.pictures < FEWEST_FOR_ACCURACY
+    ):
         return None
     lost = round(measured.lost_points, 2)
     said = f"FP32: {published.source}; minus {lost:g} points: {_what_was_lost(measured)}"
     return replace(published, value=round(published.value - lost, 3), source=said)
 
 
-def _what_was_lost(measured: Measured) -> str:
+def _what_was_lost(measured: Measured | TaskQuality) -> str:
     """The measurement in words, with its size, since one picture more or less is a visible part of it."""
+    if isinstance(measured, TaskQuality):
+        metric, fp32_percent, int8_percent = measured.scores[0]
+        return f"on {measured.pictures} {metric} is {int8_percent:g} with INT8 and {fp32_percent:g} with FP32"
     one = f"{100 / measured.pictures:.2f} points a picture"
     if not measured.labelled:
         changed = measured.pictures - measured.agreeing

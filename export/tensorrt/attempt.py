@@ -39,6 +39,8 @@ def attempt_plan(row: Row, name: str, plan: Plan, builder: PlanBuilder, say: Say
 
         entry, cache = plan.repository / name, PlanCache(plan.engines)
         with tempfile.TemporaryDirectory() as folder:
+            if read_entry(entry).precision == "int8" and row.task != "classify":
+                return outcome("not published", "heads in INT8 are for CPUs; on a GPU the FP32 entry has the plan")
             made = Made(row, entry, Path(folder), builder, cache)
             key = wanted_key(made)
             card = read_entry(entry)

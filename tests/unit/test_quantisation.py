@@ -227,5 +227,6 @@ def test_the_shipped_ranges_can_be_read() -> None:
         ranges = shipped_ranges(name)
         assert ranges is not None
         assert all(least <= largest for least, largest in ranges.by_tensor.values())
+        assert isinstance(ranges.measured, Measured)
         assert ranges.measured.pictures > 100
     assert shipped_ranges("no_such_model") is None
