@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from export.errors import GateFailure
 from export.reference import Reference
@@ -82,6 +83,10 @@ def _candidates(evidence: Evidence) -> list[tuple[str, Arrays, int]]:
     for where, answers, first in runs:
         if isinstance(answers, str):
             raise Refused(f"does not run, {where}: {answers}")
+        for name, truth in evidence.reference.float64.items():
+            # The taps of the reference are no outputs of what is published.
+            if name in answers and answers[name].shape[1:] != truth.shape[1:]:
+                raise Refused(f"{name} of a picture is {answers[name].shape[1:]}, not {truth.shape[1:]}, {where}")
         found.append((where, answers, first))
     return found
 
@@ -128,12 +133,14 @@ def _detections(evidence: Evidence) -> str:
 
 
 def _masks(evidence: Evidence) -> str:
-    truth, agreements = evidence.reference.float64, [1.0]
+    truth, agreements = evidence.reference.float64, list[float]()
     for _, ours, first in _candidates(evidence):
         for row in range(len(ours["scores"])):
             one, other = _row(ours, row), _row(truth, first + row)
             for i, j in paired(other, one)[0]:
                 agreements.append(float(((other["masks"][i] > 0.5) == (one["masks"][j] > 0.5)).mean()))
+    if not agreements:
+        raise Refused("no thing has a counterpart whose mask could be compared")
     mean, least = float(np.mean(agreements)), min(agreements)
     if not (mean >= LEAST_AGREEMENT and least >= LEAST_OF_A_MASK):
         raise Refused(f"masks agree in {mean:.3%} of their cells, one in {least:.3%}")
@@ -143,25 +150,27 @@ def _masks(evidence: Evidence) -> str:
 def paired(these: Arrays, those: Arrays) -> tuple[list[tuple[int, int]], list[float]]:
     """(slot, slot) of each thing of `these` and its counterpart among `those`, and the scores of those without one.
 
-    Where all slots of `those` are taken, a thing no surer than the last of them may have fallen off the end.
+    One to one, or an answer that says a thing twice, as without suppression, would match one that says it once. As
+    many pairs as there can be, and of two ways to have as many the one of more overlap. Where all slots of `those` are
+    taken, a thing no surer than the last of them may have fallen off the end.
     """
-    pairs: list[tuple[int, int]] = []
-    single: list[float] = []
     last = float(those["scores"].min())
     certain = SCORE_FLOOR if last <= 0 else max(SCORE_FLOOR, last + SCORE_TOLERANCE)
     sides = these["boxes"][:, 2:] - these["boxes"][:, :2]
-    for i in np.flatnonzero((these["scores"] >= certain) & ~(sides < LEAST_SIDE).any(1)):
+    things = np.flatnonzero((these["scores"] >= certain) & ~(sides < LEAST_SIDE).any(1))
+    worth = np.zeros((len(things), len(those["scores"])))
+    for row, i in enumerate(things):
         overlap = iou(these["boxes"][i], those["boxes"])
         good = (
             (overlap >= LEAST_IOU)
             & (those["classes"] == these["classes"][i])
             & (np.abs(those["scores"] - these["scores"][i]) <= SCORE_TOLERANCE)
         )
-        if good.any():
-            pairs.append((int(i), int(np.where(good, overlap, -1.0).argmax())))
-        else:
-            single.append(float(these["scores"][i]))
-    return pairs, single
+        worth[row, good] = len(things) + overlap[good]  # a pair more is worth more than any overlap
+    chosen = [(row, int(j)) for row, j in zip(*linear_sum_assignment(worth, maximize=True), strict=True)]
+    pairs = [(int(things[row]), j) for row, j in chosen if worth[row, j]]
+    found = {i for i, _ in pairs}
+    return pairs, [float(these["scores"][i]) for i in things if i not in found]
 
 
 def matched(these: Arrays, those: Arrays) -> list[tuple[int, int]]:
