@@ -17,14 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.device import RESULTS, circumstances, device
-from export.catalogue.registry import CALIBRATED_NAMES, find
-from export.photographs import seven_pixels
+from export.catalogue.registry import CALIBRATED_HEADS, CALIBRATED_NAMES, find
 from export.quantisation.float_graph import float_graph
 from export.quantisation.identity import fitting_ranges
 from export.quantisation.judge import measure
 from export.quantisation.paired import time_in_pairs
 from export.quantisation.pictures import read_pictures
 from export.quantisation.quantise import quantise
+from export.quantisation.ranges import TaskQuality
+from export.quantisation.variant import photographs
 from export.upstream import upstream
 from service.manifest import onnx_path, read_entry
 
@@ -36,11 +37,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, default=Path("../shared/data/imagenet"), help="images and labels.csv")
     parser.add_argument("--repository", type=Path, default=Path("model_repository"), help="where the FP32 entries are")
+    parser.add_argument("--names", nargs="+", default=[*CALIBRATED_NAMES, *CALIBRATED_HEADS], help="left out: all")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each model and batch")
     parser.add_argument("--write", type=Path, default=RESULTS / "precision.json")
     given = parser.parse_args()
     with TemporaryDirectory() as scratch:
-        rows = [row(name, given, Path(scratch) / f"{name}.onnx") for name in CALIBRATED_NAMES]
+        rows = [row(name, given, Path(scratch) / f"{name}.onnx") for name in given.names]
     given.write.parent.mkdir(parents=True, exist_ok=True)
     given.write.write_text(json.dumps({**circumstances(), "threads": 1, "rows": rows}, indent=2) + "\n")
     show(rows)
@@ -52,14 +54,17 @@ def row(name: str, given: argparse.Namespace, int8: Path) -> dict[str, Any]:
     The INT8 graph is made here, from the shipped ranges: published or refused, it is measured.
     """
     fp32 = onnx_path(given.repository / name)
-    quantise(float_graph(fp32), fitting_ranges(read_entry(given.repository / name)), int8)
-    source = upstream(find(name))
-    pixels = seven_pixels(source)
+    ranges, catalogue_row = fitting_ranges(read_entry(given.repository / name)), find(name)
+    quantise(float_graph(fp32), ranges, int8)
+    pixels = photographs(catalogue_row)
     timed = {str(batch): asdict(time_in_pairs(fp32, int8, pixels[:batch], given.seconds)) for batch in BATCHES}
     sizes = {"fp32_bytes": fp32.stat().st_size, "int8_bytes": int8.stat().st_size}
     found: dict[str, Any] = {"model": name, "by_batch": timed, **sizes}
-    if given.pictures.is_dir():
-        found |= asdict(measure(fp32, int8, read_pictures(given.pictures, source).judging))
+    if isinstance(ranges.measured, TaskQuality):  # measured when the ranges were made: export.quantisation.heads
+        found["scores"] = ranges.measured.scores
+    elif given.pictures.is_dir():
+        judging = read_pictures(given.pictures, upstream(catalogue_row)).judging
+        found |= asdict(measure(fp32, int8, judging))
     return found
 
 
@@ -79,6 +84,9 @@ def show(rows: list[dict[str, Any]]) -> None:
         if "pictures" in found:
             agreeing = f"{found['agreeing']} of {found['pictures']}"
             quality = (agreeing, f"{found['fp32_right']} → {found['int8_right']}" if found["labelled"] else "–")
+        if "scores" in found:
+            metric, fp32_percent, int8_percent = found["scores"][0]
+            quality = ("–", f"{metric} {fp32_percent:g} → {int8_percent:g}")
         megabytes = f"{found['fp32_bytes'] / 1e6:.1f} → {found['int8_bytes'] / 1e6:.1f}"
         table.add_row(found["model"], *times, megabytes, *quality)
     Console().print(table)

@@ -15,6 +15,7 @@ from benchmarks.device import RESULTS
 from benchmarks.peers import report
 from export.catalogue import starter
 from export.catalogue.row import Row
+from export.quantisation.ranges import TaskQuality, shipped_ranges
 from service import errors, problems
 from service.errors import VisionError
 from service.metrics import Metrics
@@ -112,10 +113,15 @@ def starter_table() -> str:
     def cell(row: Row) -> str:
         height_px, width_px = row.resize.size_hw
         assert row.accuracy is not None
-        quality = f"{row.accuracy.metric} {row.accuracy.value:g} | {row.accuracy.dataset}"
-        return f"| `{row.name}` | {row.segment_kind or row.task} | {height_px}×{width_px} | {quality} |"
+        ranges = shipped_ranges(row.name)
+        assert ranges is not None
+        assert isinstance(ranges.measured, TaskQuality)
+        _, fp32_percent, int8_percent = ranges.measured.scores[0]
+        quality = f"{row.accuracy.metric} {row.accuracy.value:g} | {fp32_percent:.2f} → {int8_percent:.2f}"
+        kind = row.segment_kind or row.task
+        return f"| `{row.name}` | {kind} | {height_px}×{width_px} | {quality} | {row.accuracy.dataset} |"
 
-    heading = ["| variant | kind | input | quality, % | on |", "|---|---|---|---|---|"]
+    heading = ["| variant | kind | input | quality, % | FP32 → INT8, as graphs | on |", "|---|---|---|---|---|---|"]
     return "\n".join([*heading, *(cell(row) for row in starter.ROWS)])
 
 

@@ -15,7 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from export.catalogue.row import Row
+from export.profile import device
 from export.quantisation.paired import one_thread_session
+from export.quantisation.ranges import TaskQuality
 from export.starter.evaluate import people_precision, scene_overlap
 from export.starter.pictures import camvid, coco_people, penn_fudan
 from export.starter.placements import letterbox
@@ -48,6 +50,13 @@ def calibration_pixels(row: Row, data: Path) -> tuple[NDArray[np.uint8], str]:
     streets, photographs = penn_fudan(data)[0][::EVERY_STREET], coco_people(data)[::EVERY_COCO]
     words = f"{len(streets)} pictures of Penn-Fudan's trained part and {len(photographs)} of coco128"
     return _placed([picture.image for picture in (*streets, *photographs)], row.resize), words
+
+
+def measured_on(row: Row, fp32: Path, int8: Path, data: Path) -> TaskQuality:
+    """Both graphs on the held-out pictures. data: folder with pennfudan/, coco128/ and camvid/."""
+    before, after = (head_scores(row, file, data) for file in (fp32, int8))
+    scores = tuple((metric, round(before[metric], 2), round(after[metric], 2)) for metric in before)
+    return TaskQuality(held_out(row, data), scores, device())
 
 
 def head_scores(row: Row, onnx_file: Path, data: Path) -> dict[str, float]:

@@ -12,10 +12,9 @@ from rich.console import Console
 
 from export.catalogue.registry import CALIBRATED_HEADS, find
 from export.catalogue.row import Row
-from export.profile import device
 from export.quantisation.calibrate import calibrate
 from export.quantisation.float_graph import float_graph
-from export.quantisation.head_quality import calibration_pixels, head_scores, held_out
+from export.quantisation.head_quality import calibration_pixels, measured_on
 from export.quantisation.quantise import quantise
 from export.quantisation.ranges import Ranges, TaskQuality, shipped_file, write_ranges
 from export.starter.places import pictures_folder
@@ -35,14 +34,7 @@ def head_ranges(row: Row, fp32: Path, weights_sha256: str, data: Path) -> Ranges
     with TemporaryDirectory() as scratch:
         int8 = Path(scratch) / "int8.onnx"
         quantise(graph, ranges, int8)
-        return replace(ranges, measured=measured_quality(row, fp32, int8, data))
-
-
-def measured_quality(row: Row, fp32: Path, int8: Path, data: Path) -> TaskQuality:
-    """Both graphs on the held-out pictures."""
-    before, after = (head_scores(row, file, data) for file in (fp32, int8))
-    scores = tuple((metric, round(before[metric], 2), round(after[metric], 2)) for metric in before)
-    return TaskQuality(held_out(row, data), scores, device())
+        return replace(ranges, measured=measured_on(row, fp32, int8, data))
 
 
 def heads(

@@ -52,6 +52,8 @@ def test_list_names_every_row() -> None:
         (("mobilenet_v2", "--precision", "int8", "--calibration", "nowhere"), "there is no folder nowhere"),
         (("mobilenet_v2", "--device", "tpu"), "'tpu' is none of auto, cpu, gpu, gpu-tensorrt"),
         (("ssdlite_efficientnet_lite0_256", "--precision", "fp16"), "fp16 is for classifiers"),
+        (("fcos_resnet50_fpn", "--precision", "int8"), "int8 is for classifiers and the starter heads"),
+        (("ssdlite_efficientnet_lite0_256", "--precision", "int8", "--calibration", "."), "its own ranges ship"),
         (("--no-such-option",), "No such option"),
     ],
 )
