@@ -6,8 +6,8 @@ A classifier's all do. Of a head's graph the backbone does, and the branch that 
      int8 ─────▶ int8  ├─▶ neck, pooled in the boxes, convolutions ─▶ masks             int8
                        └─▶ U-Net's way back up ─▶ class_map                             float32
 
-What a box is computed with cannot be in 256 steps: an Add of decoding would round coordinates to a 256th of the
-picture, and a side's logarithm is wanted finer than its range allows. The backbone is where the time goes.
+The backbone is where the time goes. What boxes are computed with wants finer steps than 256: quantised as well, the
+towers cost a point of AP, and decoding's sums would round coordinates to a 256th of the picture.
 """
 
 from __future__ import annotations
