@@ -53,7 +53,7 @@ class Fleet:
 class Workload:
     """Who comes when, with which picture, and how long it would really take on each model, whoever decides.
 
-    times_s (N,)     headers (N,)     decode_ms, run_ms  (N, V)
+    times_s, budgets_ms (N,)     headers (N,)     decode_ms, run_ms  (N, V)
     """
 
     fleet: Fleet
@@ -61,7 +61,14 @@ class Workload:
     headers: list[ImageHeader]
     decode_ms: Floats
     run_ms: Floats
-    budget_ms: float
+    budgets_ms: Floats
+
+    @property
+    def budget_ms(self) -> float:
+        """The budget that all have. Raises ValueError if they differ: then nothing is known of the best schedule."""
+        if (self.budgets_ms != self.budgets_ms[0]).any():
+            raise ValueError("the requests have different budgets")
+        return float(self.budgets_ms[0])
 
 
 def read_fleet(path: Path, *, workers: int | None = None) -> Fleet:
@@ -77,8 +84,11 @@ def read_fleet(path: Path, *, workers: int | None = None) -> Fleet:
     )
 
 
-def workload(fleet: Fleet, arrivals: Arrivals, budget_ms: float, seed: int) -> Workload:
-    """Dice rolled once for all policies: they meet the same pictures and the same slow runs."""
+def workload(fleet: Fleet, arrivals: Arrivals, budget_ms: float | Floats, seed: int) -> Workload:
+    """Dice rolled once for all policies: they meet the same pictures and the same slow runs.
+
+    budget_ms  of all of them, or (N,) of each
+    """
     dice = np.random.default_rng([seed, 1])
     count = len(arrivals.times_s)
     headers = [fleet.headers[i] for i in dice.integers(len(fleet.headers), size=count)]
@@ -86,7 +96,7 @@ def workload(fleet: Fleet, arrivals: Arrivals, budget_ms: float, seed: int) -> W
     priors = np.array([[prior.decode_ms(h, card.resize) for card in fleet.cards] for h in headers])  # (N, V)
     decode_ms = priors * fleet.decode_over_prior.draw(dice, count)[:, np.newaxis]
     run_ms = np.stack([spread.draw(dice, count) for spread in fleet.run_ms], axis=1)  # (N, V)
-    return Workload(fleet, arrivals.times_s, headers, decode_ms, run_ms, budget_ms)
+    return Workload(fleet, arrivals.times_s, headers, decode_ms, run_ms, np.broadcast_to(budget_ms, (count,)))
 
 
 def capacity_per_s(fleet: Fleet, model: int) -> float:

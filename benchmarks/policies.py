@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.fleets import Fleet
 from service.image_header import ImageHeader
-from service.latency import Estimates, Predictor, Variants
+from service.latency import Estimates, Predictor, Variants, octave
 from service.routing import Choice, Demand, Pressure, Refusal, Steadiness, admit_pinned, choose, fullness
 
 
@@ -44,10 +44,6 @@ class Decided:
     @property
     def p95_ms(self) -> float:
         return float(self.estimates.p95_ms[self.at])
-
-    @property
-    def expected_ms(self) -> float:
-        return float(self.estimates.expected_ms[self.at])
 
 
 class Policy(Protocol):
@@ -100,21 +96,22 @@ class Ours:
         self._prices = prices
         self._variants = Variants(fleet.cards)
         self._steadiness = Steadiness()
-        self._pressure = Pressure()
+        self._pressure: dict[int, Pressure] = {}
 
     def decide(self, situation: Situation, predictor: Predictor) -> Decided | None:
         demand, now_s = Demand(situation.budget_ms), situation.now_s
         estimates = estimate(predictor, self._variants, situation)
         full = fullness(estimates, demand)
+        pressure = self._pressure.setdefault(octave(demand.budget_ms), Pressure())
         choice: Choice | Refusal = choose(
             self._variants,
             estimates,
             demand,
             room_ms=situation.room_s * 1e3,
             steadiness=self._steadiness,
-            pressure=self._pressure.at(full, now_s) if self._prices else 0.0,
+            pressure=pressure.at(full, now_s) if self._prices else 0.0,
         )
-        self._pressure.told(full, now_s, refused=isinstance(choice, Refusal))
+        pressure.told(full, now_s, refused=isinstance(choice, Refusal))
         return None if isinstance(choice, Refusal) else Decided(choice.index, choice.index, estimates)
 
 
@@ -125,6 +122,7 @@ def estimate(predictor: Predictor, variants: Variants, situation: Situation) -> 
         spent_ms=situation.spent_ms,
         wait_ms=situation.wait_s * 1e3,
         wait_ms_by_model={},
+        budget_ms=situation.budget_ms,
     )
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+
+from benchmarks.shared_machine import SharedMachine
+from service.backlog import backlog
 
 Then = Callable[[], None]
 
@@ -37,14 +39,19 @@ class Clock:
 
 @dataclass(slots=True)
 class Work:
-    """One piece: cost_s as expected, takes_s in truth. `after_s`: work of the same request that follows this piece."""
+    """One piece: cost_s as expected, takes_s if nothing else ran; `done` is told what it took.
+
+    after_s  work of the same request that follows this piece
+    request  its number: of equal deadlines the earlier request goes first, with all its pieces
+    """
 
     deadline_s: float
     cost_s: float
     takes_s: float
-    done: Then
+    done: Callable[[float], None]
     dropped: Then
     after_s: float = 0.0
+    request: int = 0
 
 
 @dataclass(slots=True)
@@ -53,40 +60,34 @@ class VirtualWorkers:
 
     clock: Clock
     count: int
-    _queue: list[tuple[float, int, Work]] = field(default_factory=list)
+    machine: SharedMachine = field(default_factory=SharedMachine)
+    _queue: list[tuple[float, int, int, Work]] = field(default_factory=list)
     _running: dict[int, tuple[float, Work]] = field(default_factory=dict)  # → expected end
     _order: itertools.count[int] = field(default_factory=itertools.count)
 
     def put(self, work: Work) -> None:
-        heapq.heappush(self._queue, (work.deadline_s, next(self._order), work))
+        heapq.heappush(self._queue, (work.deadline_s, work.request, next(self._order), work))
         self._begin()
 
     def backlog(self, deadline_s: float) -> tuple[float, float]:
         """(wait_s, room_s) of new work with that deadline, counted as service/workers.py does."""
-        now_s = self.clock.now_s
-        ends = sorted(end_s for end_s, _ in self._running.values())
-        free_s = max(0.0, ends[0] - now_s) if len(ends) >= self.count else 0.0
         to_come = [(work.deadline_s, work.after_s) for _, work in self._running.values() if work.after_s]
-        to_come += [(work.deadline_s, work.cost_s + work.after_s) for _, _, work in self._queue]
-        total_s, before_s, slack_s = 0.0, 0.0, math.inf
-        for waiting_deadline_s, cost_s in sorted(to_come):
-            total_s += cost_s
-            if waiting_deadline_s <= deadline_s:
-                before_s = total_s
-            else:
-                slack_s = min(slack_s, waiting_deadline_s - now_s - free_s - total_s / self.count)
-        return free_s + before_s / self.count, slack_s * self.count
+        to_come += [(work.deadline_s, work.cost_s + work.after_s) for *_, work in self._queue]
+        ends_s = [end_s for end_s, _ in self._running.values()]
+        told = backlog(self.clock.now_s, ends_s, self.count, to_come, deadline_s)
+        return told.wait_s, told.room_s
 
     def _begin(self) -> None:
         while self._queue and len(self._running) < self.count:
-            _, number, work = heapq.heappop(self._queue)
+            _, _, number, work = heapq.heappop(self._queue)
             if self.clock.now_s + work.cost_s > work.deadline_s:
                 work.dropped()
                 continue
             self._running[number] = (self.clock.now_s + work.cost_s, work)
-            self.clock.at(self.clock.now_s + work.takes_s, partial(self._end, number, work))
+            takes_s = work.takes_s * self.machine.slowdown(self.clock.now_s)
+            self.clock.at(self.clock.now_s + takes_s, partial(self._end, number, work, takes_s))
 
-    def _end(self, number: int, work: Work) -> None:
+    def _end(self, number: int, work: Work, took_s: float) -> None:
         del self._running[number]
-        work.done()
+        work.done(took_s)
         self._begin()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from service.engines.protocol import Engine
 from service.errors import AccuracyUnsatisfiable, BudgetUnsatisfiable, DeadlineInfeasible, ModelLoading, VisionError
 from service.fleet import Fleet
 from service.image_header import ImageHeader
-from service.latency import Estimates, Predictor, Variants
+from service.latency import Estimates, Predictor, Promise, Variants, octave
 from service.manifest import ModelCard, SegmentKind, Task
 from service.metrics import Metrics
 from service.routing import Choice, Demand, Pressure, Refusal, Steadiness, admit_pinned, choose, fullness
@@ -39,12 +38,8 @@ class Decision:
         return float(self.estimates.p95_ms[self.choice.index])
 
     @property
-    def expected_ms(self) -> float:
-        return float(self.estimates.expected_ms[self.choice.index])
-
-    @property
-    def alone_ms(self) -> float:
-        return float(self.estimates.alone_ms[self.choice.index])
+    def promise(self) -> Promise:
+        return self.estimates.promise(self.choice.index)
 
 
 class Chooser:
@@ -88,8 +83,7 @@ class Chooser:
 
     def _pressure_for(self, ask: Ask) -> Pressure:
         # Work is done in the order of deadlines: those who wait about as long stand in each other's way.
-        octave = round(math.log2(ask.budget_ms)) if ask.budget_ms > 0 else 0
-        return self._pressure.setdefault((ask.task, ask.kind, octave), Pressure())
+        return self._pressure.setdefault((ask.task, ask.kind, octave(ask.budget_ms)), Pressure())
 
     def _look(
         self, headers: list[ImageHeader], ask: Ask, steadiness: Steadiness, wish: Callable[[ModelCard], None]
@@ -144,6 +138,7 @@ class Chooser:
             spent_ms=ask.spent_ms(),
             wait_ms=load.wait_s * 1e3,
             wait_ms_by_model=waits_ms,
+            budget_ms=ask.budget_ms,
             post=ask.post,
         )
         demand = demand_of(ask)

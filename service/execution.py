@@ -36,6 +36,7 @@ class Inferred:
     result    what the request's own `finish` made of them, if it has one
     cached    nothing was decoded or run: the same bytes had been seen
     saved_ms  how much longer it would have taken on a busy machine
+    worked_ms  its decoding, run and finish, as long as a busy machine takes; None: cannot be told from waiting
     """
 
     card: ModelCard
@@ -44,6 +45,7 @@ class Inferred:
     timing_ms: dict[str, float]
     result: Any = None
     saved_ms: float = 0.0
+    worked_ms: float | None = None
     cached: bool = False
 
 
@@ -109,6 +111,7 @@ class Execution:
         kept = self._cache.get(key) if key is not None else None
         if kept is not None:
             arrays, geometry, timing_ms, saved_ms = kept.arrays, kept.geometry, dict(_NOTHING_RUN_MS), 0.0
+            alone = False
         else:
             decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
             _, geometry = decoded.result
@@ -119,7 +122,7 @@ class Execution:
                 "infer": outputs.infer_ms,
             }
             arrays = {name: array[0] for name, array in outputs.arrays.items()}
-            saved_ms = outputs.saved_ms
+            saved_ms, alone = outputs.saved_ms, outputs.run_alone
         if key is not None:
             self._metrics.cache_lookups.labels("miss" if kept is None else "hit").inc()
             if kept is None:
@@ -137,7 +140,8 @@ class Execution:
                 infer_ms=timing_ms["infer"],
                 output_ms=finish_ms,
             )
-        return Inferred(card, arrays, geometry, timing_ms, result, saved_ms, cached=kept is not None)
+        worked_ms = timing_ms["decode"] + timing_ms["infer"] + saved_ms + finish_ms if alone else None
+        return Inferred(card, arrays, geometry, timing_ms, result, saved_ms, worked_ms, cached=kept is not None)
 
     async def _decode_and_infer(
         self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask, arrived: Callable[[], None]

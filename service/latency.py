@@ -1,12 +1,17 @@
 """What a request would take now, on each model: numbers in, milliseconds out, the clock never read.
 
-    predicted = spent + wait + margin · (decode + run + post)
+    expected  = spent + wait + own        own = decode + run + post        wait = overhead + factor · backlog
+    predicted = expected + margin · √((spread_own · own)² + (spread_wait · √wait)²)
 
-`run` is the export profile α + β·rows, scaled by how this machine compares with the one that was profiled. `margin` is
-the part that is honest about uncertainty: moved a little by every answer, up when the prediction that was made was too
-short and down when it was not. Whatever the errors look like, the share of predictions that hold then tends to 95 %, as
-long as it keeps being told the truth. It is counted in the request's own work, not in its wait: a wait is the sum of
-many runs, whose errors mostly cancel, so a longer one is hardly less certain (docs/routing-benchmark.md).
+`run` is the export profile α + β·rows, scaled by how this machine compares with the one that was profiled. `backlog` is
+what the engine counts before the request; `factor` is by how much waits are longer here: for all that the machine does
+beside, and for those who come later and go first. So it is learnt for each length of budget.
+
+An error is laid where it arose: `spread_own` is the mean error of the request's own work, relative to its length,
+`spread_wait` that of waits, relative to its root, for a wait is a sum of many runs. A queue that was slower than it
+looked makes waits uncertain, and nothing that does not wait. `margin` is how many such errors a promise leaves room
+for: moved a little by every answer, up when the prediction was too short and down when it was not. Whatever the errors
+look like, the share of predictions that hold then tends to 95 %, as long as it keeps being told the truth.
 
 Source of the rule: online gradient descent on the pinball loss (quantile tracking), as in Angelopoulos, Candès,
 Tibshirani 2023, Conformal PID control for time series prediction, section 2.1; here on a logarithmic scale.
@@ -18,7 +23,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,11 +33,16 @@ from service.headroom import FIRST as FIRST_HEADROOM
 from service.headroom import Headroom
 from service.image_header import ImageHeader, jpeg_shrink
 from service.manifest import ModelCard, Profile, ResizeRule
+from service.tracked import WORST, Floats, TrackedMean, TrackedQuantile, TrackedWait
 
 QUANTILE = 0.95
 # What the margin aims at: a promise is judged after others have moved the margin, which costs about a point.
 _MARGIN_QUANTILE = 0.962
-_FIRST_MARGIN = 1.3
+_FIRST_MARGIN = 2.0
+_FIRST_SPREAD = 0.15
+# From such a backlog on a request has waited for others; below it, for the gateway alone.
+_QUEUED_MS = 2.0
+_LEAST_SPREAD = 0.02
 _LAST = 1000
 
 # First guesses of the right order, not measurements; what is observed corrects them.
@@ -55,50 +65,30 @@ _POST_NS_PER_PX: dict[Post, float] = {
 
 _NO_PROFILE = Profile("none", 0.0, 0.0, ())
 
-Floats = NDArray[np.float64]
-
-
-class TrackedQuantile:
-    """A running quantile of positive numbers, without a window.
-
-    Each observation above the value raises it by the factor exp(step·q), each one below lowers it by exp(-step·(1-q)).
-    The step shrinks from `first_step` to `step` over the first observations: a bad start is forgotten quickly, a good
-    estimate stays calm.
-    """
-
-    def __init__(self, quantile: float, value: float, *, step: float, first_step: float) -> None:
-        self.value = value
-        self._observations = 0
-        self._quantile = quantile
-        self._step = step
-        self._first_step = first_step
-
-    def observe(self, number: float) -> None:
-        self.move(above=number > self.value)
-
-    def move(self, *, above: bool) -> None:
-        """One observation that was above the value, or was not; for who knows only that."""
-        self._observations += 1
-        step = max(self._step, self._first_step / math.sqrt(self._observations))
-        self.value *= math.exp(step * (self._quantile if above else self._quantile - 1.0))
-
 
 class _Column:
-    """One tracked quantile a model, and their values in the order of any Variants: a look-up, not a loop."""
+    """One tracked median a model, and their values in the order of any Variants: a look-up, not a loop.
 
-    def __init__(self, quantile: float, first: float, *, step: float, first_step: float) -> None:
-        self._quantile = quantile
+    What one well-known model is seen to become slower or faster by is laid on all well-known ones that have not run
+    since: it is the machine. Else a model that last ran in a bad minute would look slow until somebody tried it again.
+    """
+
+    _KNOWN_AFTER = 50
+
+    def __init__(self, first: float, *, step: float, first_step: float) -> None:
         self._first = first
         self._step = step
         self._first_step = first_step
-        self._tracked: dict[str, TrackedQuantile] = {}
+        self._tracked: list[TrackedQuantile] = []
         self._slot: dict[str, int] = {}
         self._values: Floats = np.empty(0)
+        self._drift = 1.0
+        self._drift_then: Floats = np.empty(0)  # when it last ran; nan: it is not well known
         self._slots_of: WeakKeyDictionary[Variants, NDArray[np.intp]] = WeakKeyDictionary()
 
     def value(self, name: str) -> float:
-        tracked = self._tracked.get(name)
-        return tracked.value if tracked else self._first
+        slot = self._slot.get(name)
+        return self._first if slot is None else float(self._values[slot] * self._since(self._drift_then[slot]))
 
     def values(self, variants: Variants) -> Floats:
         """(V,) in the order of `variants`."""
@@ -106,26 +96,29 @@ class _Column:
         if slots is None:
             slots = np.array([self._slot_of(name) for name in variants.names], dtype=np.intp)
             self._slots_of[variants] = slots
-        return self._values[slots]
+        values: Floats = self._values[slots] * self._since(self._drift_then[slots])
+        return values
 
     def observe(self, name: str, number: float) -> None:
-        self.move(name, above=number > self.value(name))
-
-    def move(self, name: str, *, above: bool) -> None:
-        tracked = self._tracked.get(name)
-        if tracked is None:
-            tracked = self._tracked[name] = TrackedQuantile(
-                self._quantile, self._first, step=self._step, first_step=self._first_step
-            )
-        tracked.move(above=above)
         slot = self._slot_of(name)
+        tracked = self._tracked[slot]
+        before = tracked.value = self.value(name)
+        tracked.observe(number)
+        if tracked.observations > self._KNOWN_AFTER:
+            self._drift *= tracked.value / before
+            self._drift_then[slot] = self._drift
         self._values[slot] = tracked.value
+
+    def _since(self, drift_then: Any) -> Any:
+        return np.where(np.isnan(drift_then), 1.0, self._drift / drift_then)
 
     def _slot_of(self, name: str) -> int:
         slot = self._slot.get(name)
         if slot is None:
             slot = self._slot[name] = len(self._slot)
+            self._tracked.append(TrackedQuantile(0.5, self._first, step=self._step, first_step=self._first_step))
             self._values = np.append(self._values, self._first)
+            self._drift_then = np.append(self._drift_then, np.nan)
         return slot
 
 
@@ -148,6 +141,17 @@ class Variants:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What was known of one request when it was admitted, for the predictor to learn from when it has ended."""
+
+    budget_ms: float
+    spent_ms: float
+    backlog_ms: float
+    alone_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Estimates:
     """One row per variant, (V,) milliseconds from the request's headers on.
 
@@ -155,6 +159,7 @@ class Estimates:
     run_ms  the model's own runs    work_ms  decode, runs and what comes after, processor time of all pictures together
     expected_ms  wait + decode + run + post, before any margin      alone_ms  the same without the wait
     headroom  share of what remains of the budget that is to be left free
+    backlog_ms  (V,) or one for all: what the engine counts before it      wait_ms  the same as this machine takes it
     """
 
     p95_ms: Floats
@@ -167,6 +172,14 @@ class Estimates:
     spent_ms: float
     wait_ms: float
     headroom: float = FIRST_HEADROOM
+    backlog_ms: Floats | float = 0.0
+    budget_ms: float = math.inf
+
+    def promise(self, index: int) -> Promise:
+        """What the request is told if it goes to that variant."""
+        backlog_ms = self.backlog_ms if isinstance(self.backlog_ms, float) else float(self.backlog_ms[index])
+        alone_ms, p95_ms = float(self.alone_ms[index]), float(self.p95_ms[index])
+        return Promise(self.budget_ms, self.spent_ms, backlog_ms, alone_ms, p95_ms)
 
 
 class Predictor:
@@ -176,10 +189,13 @@ class Predictor:
         self._workers = workers
         self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
         self._post = {post: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for post in _POST_FLOOR_MS}
-        self._run = _Column(0.5, 1.0, step=0.01, first_step=0.5)
+        self._run = _Column(1.0, step=0.01, first_step=0.5)
         # One for all models: the fastest is taken when time is short, so a margin of its own would grow until a slower
         # one seemed to be in time where the fastest is not.
-        self._margin = TrackedQuantile(_MARGIN_QUANTILE, _FIRST_MARGIN, step=0.05, first_step=0.5)
+        self._spread = TrackedMean(_FIRST_SPREAD, weight=30)
+        self._waits: dict[int, TrackedWait] = {}
+        self._overhead_ms = TrackedMean(0.0, weight=10)
+        self._margin = TrackedQuantile(_MARGIN_QUANTILE, _FIRST_MARGIN, step=0.05, first_step=0.1)
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
         self._headroom = Headroom()
         self._last_run_s: dict[str, float] = {}
@@ -208,16 +224,21 @@ class Predictor:
         spent_ms: float,
         wait_ms: float,
         wait_ms_by_model: Mapping[str, float],
+        budget_ms: float = math.inf,
         post: Post = "nothing",
     ) -> Estimates:
-        """What the request with these pictures would take on each variant."""
+        """What the request with these pictures would take on each variant.
+
+        wait_ms, wait_ms_by_model  the backlog as the engine counts it
+        budget_ms  waits are learnt for each length of budget: the shorter goes first
+        """
         decode_by_rule = [sum(self.decode_ms(header, rule) for header in headers) for rule in variants.rules]
         decode_ms = np.array(decode_by_rule)[variants.rule]  # (V,)
         run_ms = (variants.alpha_ms + variants.beta_ms) * self._run.values(variants) * len(headers)
         post_ms = sum(self.post_ms(header, post) for header in headers)
         work_ms = decode_ms + run_ms + post_ms
         alone_ms = work_ms / min(self._workers, len(headers))
-        return self._estimates(variants, run_ms, work_ms, alone_ms, spent_ms, wait_ms, wait_ms_by_model)
+        return self._estimates(variants, run_ms, work_ms, alone_ms, spent_ms, wait_ms, wait_ms_by_model, budget_ms)
 
     def estimate_batch(
         self,
@@ -227,10 +248,11 @@ class Predictor:
         spent_ms: float,
         wait_ms: float,
         wait_ms_by_model: Mapping[str, float],
+        budget_ms: float = math.inf,
     ) -> Estimates:
         """What one run of that many rows would take on each variant: nothing to decode, nothing to do afterwards."""
         run_ms = (variants.alpha_ms + variants.beta_ms * rows) * self._run.values(variants)
-        return self._estimates(variants, run_ms, run_ms, run_ms, spent_ms, wait_ms, wait_ms_by_model)
+        return self._estimates(variants, run_ms, run_ms, run_ms, spent_ms, wait_ms, wait_ms_by_model, budget_ms)
 
     def _estimates(
         self,
@@ -241,22 +263,36 @@ class Predictor:
         spent_ms: float,
         wait_ms: float,
         wait_ms_by_model: Mapping[str, float],
+        budget_ms: float,
     ) -> Estimates:
-        expected_ms = alone_ms + wait_ms
+        wait, overhead_ms = self._wait(budget_ms), self._overhead_ms.value
+        backlog_ms: Floats | float = float(wait_ms)
         if wait_ms_by_model:
-            expected_ms = expected_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
+            backlog_ms = wait_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
+        behind_ms = wait.factor * backlog_ms
+        expected_ms = alone_ms + (behind_ms + overhead_ms)
+        doubt_ms = np.hypot(self._spread_own * alone_ms, wait.doubt_ms(behind_ms))
         return Estimates(
-            p95_ms=expected_ms + (self._margin.value - 1.0) * alone_ms + spent_ms,
+            p95_ms=expected_ms + self._margin.value * doubt_ms + spent_ms,
             p50_ms=expected_ms * self._typical.value + spent_ms,
-            unloaded_ms=alone_ms * self._typical.value,
+            unloaded_ms=(alone_ms + overhead_ms) * self._typical.value,
             run_ms=run_ms,
             work_ms=work_ms,
             expected_ms=expected_ms,
             alone_ms=alone_ms,
             spent_ms=spent_ms,
-            wait_ms=wait_ms,
+            wait_ms=wait.factor * wait_ms,
             headroom=self._headroom.share,
+            backlog_ms=backlog_ms,
+            budget_ms=budget_ms,
         )
+
+    @property
+    def _spread_own(self) -> float:
+        return max(_LEAST_SPREAD, self._spread.value)
+
+    def _wait(self, budget_ms: float) -> TrackedWait:
+        return self._waits.setdefault(octave(budget_ms), TrackedWait())
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
         self._decode[header.format].observe(took_ms / _decode_prior_ms(header, rule))
@@ -272,32 +308,51 @@ class Predictor:
         self._run.observe(card.name, took_ms / (card.profile.alpha_ms + card.profile.beta_ms * rows))
 
     def observe_request(
-        self,
-        *,
-        expected_ms: float,
-        alone_ms: float,
-        p95_ms: float,
-        spent_ms: float,
-        took_ms: float,
-        budget_ms: float,
-        late: bool,
+        self, promise: Promise, *, took_ms: float, worked_ms: float | None = None, late: bool = False
     ) -> None:
-        """Tells how long a request took in all, beside what was expected of it when it was admitted.
+        """Tells how long a request took in all, beside what was promised when it was admitted.
 
-        alone_ms  the request's own work in expected_ms: what the margin is counted in
-        late      no answer came within the budget; took_ms is then the least it would have taken
+        worked_ms  its own decoding, runs and what came after, where that can be told from waiting
+        late       no answer came within the budget; without worked_ms, took_ms is the least it would have taken
         """
-        self._headroom.observe(p95_ms=p95_ms, budget_ms=budget_ms, late=late)
+        self._headroom.observe(p95_ms=promise.p95_ms, budget_ms=promise.budget_ms, late=late)
         if len(self._held) == _LAST:
             self._held_count -= self._held[0]
-        self._held.append(took_ms <= p95_ms)
-        self._held_count += took_ms <= p95_ms
-        # Judged by today's margin, not by the one that was promised with: under overload hundreds of broken promises
-        # come back at once, and if each raised the margin again it would be far too wide for minutes.
-        above = took_ms > spent_ms + expected_ms + (self._margin.value - 1.0) * alone_ms
-        if above or not late:  # of a late one only the least is known, which says nothing of a margin above it
+        self._held.append(took_ms <= promise.p95_ms)
+        self._held_count += took_ms <= promise.p95_ms
+        # Judged by what is known today, not by what was promised: under overload hundreds of broken promises come back
+        # at once, and if each raised the margin again it would be far too wide for minutes.
+        wait = self._wait(promise.budget_ms)
+        behind_ms = wait.factor * promise.backlog_ms
+        expected_ms = promise.alone_ms + behind_ms + self._overhead_ms.value
+        error_ms = took_ms - promise.spent_ms - expected_ms
+        doubt_ms = math.hypot(self._spread_own * promise.alone_ms, wait.doubt_ms(behind_ms))
+        above = error_ms > self._margin.value * doubt_ms
+        if above or not late or worked_ms is not None:  # else only the least is known, which says nothing of more
             self._margin.move(above=above)
-        self._typical.observe(max(1e-3, took_ms - spent_ms) / max(1e-3, expected_ms))
+            self._typical.observe(max(1e-3, took_ms - promise.spent_ms) / max(1e-3, expected_ms))
+            self._lay(error_ms, promise, worked_ms, late=late)
+
+    def _lay(self, error_ms: float, promise: Promise, worked_ms: float | None, *, late: bool) -> None:
+        """Lays the error on the request's own work, on its wait for others, or on the gateway: where it arose."""
+        alone_ms, backlog_ms, overhead_ms = promise.alone_ms, promise.backlog_ms, self._overhead_ms.value
+        own_ms: float | None = error_ms
+        if backlog_ms < _QUEUED_MS:
+            if worked_ms is not None:
+                lost_ms = max(0.0, alone_ms + error_ms + overhead_ms - worked_ms)
+                self._overhead_ms.observe(min(lost_ms, 2.0 * overhead_ms + 2.0))
+        else:
+            wait = self._wait(promise.budget_ms)
+            behind_ms = wait.factor * backlog_ms
+            if worked_ms is not None:
+                own_ms = worked_ms - alone_ms
+            elif late:  # it was dropped before anything was known of its own work
+                own_ms = None
+            else:  # who knows only the sum lays it on both alike
+                own_ms = error_ms * alone_ms / (alone_ms + behind_ms)
+            wait.observe(backlog_ms=backlog_ms, waited_ms=behind_ms + error_ms - (own_ms or 0.0))
+        if own_ms is not None:
+            self._spread.observe(min(abs(own_ms) / max(1e-3, alone_ms), WORST))
 
     def last_run_s(self, name: str) -> float:
         """When the model last ran, on the caller's clock; -inf if never."""
@@ -306,6 +361,11 @@ class Predictor:
     def coverage(self) -> float | None:
         """Share of the last 1,000 requests that took no longer than predicted; None before the first."""
         return self._held_count / len(self._held) if self._held else None
+
+
+def octave(budget_ms: float) -> int:
+    """Budgets of the same octave are alike: work is done by deadline, so those who wait about as long meet."""
+    return round(math.log2(budget_ms)) if 0 < budget_ms < math.inf else 0
 
 
 def _accuracy(card: ModelCard) -> float:

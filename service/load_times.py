@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.latency import TrackedQuantile
+from service.tracked import TrackedQuantile
 
 # First guesses of the right order, not measurements; what is observed corrects them.
 _FLOOR_S = 0.1

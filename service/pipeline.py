@@ -187,7 +187,9 @@ class Pipeline:
             if served.card is served.decision.card:
                 # What idle cores saved is no promise to those who come when there are none.
                 saved_ms = max(picture.saved_ms for picture in served.pictures)
-                self.observe(served.decision, ask, took_ms + saved_ms, late=took_ms > ask.budget_ms)
+                # Pictures that ran beside each other cannot be told from pictures that waited for each other.
+                worked_ms = served.pictures[0].worked_ms if len(served.pictures) == 1 else None
+                self.observe(served.decision, ask, took_ms + saved_ms, worked_ms, late=took_ms > ask.budget_ms)
             else:
                 self.learn_miss(served.decision, ask)
         if took_ms > ask.budget_ms and not ask.keep_late:
@@ -197,19 +199,11 @@ class Pipeline:
         """Tells the predictor of a request that was not answered in time."""
         # How long it would have taken is unknown, but it was longer than promised, where a promise was made.
         if decision.p95_ms <= ask.budget_ms and not decision.cold:
-            self.observe(decision, ask, max(ask.spent_ms(), decision.p95_ms * 1.01), late=True)
+            self.observe(decision, ask, max(ask.spent_ms(), decision.p95_ms * 1.01), None, late=True)
 
-    def observe(self, decision: Decision, ask: Ask, took_ms: float, *, late: bool) -> None:
-        """Tells the predictor how long a request took in the end."""
-        self.predictor.observe_request(
-            expected_ms=decision.expected_ms,
-            alone_ms=decision.alone_ms,
-            p95_ms=decision.p95_ms,
-            spent_ms=decision.estimates.spent_ms,
-            took_ms=took_ms,
-            budget_ms=ask.budget_ms,
-            late=late,
-        )
+    def observe(self, decision: Decision, ask: Ask, took_ms: float, worked_ms: float | None, *, late: bool) -> None:
+        """Tells the predictor how long a request took in the end, and how much of it was work, if that is known."""
+        self.predictor.observe_request(decision.promise, took_ms=took_ms, worked_ms=worked_ms, late=late)
         self.metrics.prediction_ratio.labels(decision.card.name).observe(took_ms / decision.p95_ms)
         self.metrics.prediction_coverage.set(self.predictor.coverage() or 0.0)
         self.metrics.headroom.set(decision.estimates.headroom)

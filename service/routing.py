@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.latency import Estimates, Floats, Variants
+from service.latency import Estimates, Variants
+from service.tracked import Floats
 
 Flags = NDArray[np.bool_]
 

@@ -114,7 +114,8 @@ class TensorPath:
                 raise
             took_ms = ask.spent_ms()
             if not cold:  # of a load, predictions of runs learn nothing
-                self._pipeline.observe(decision, ask, took_ms, late=took_ms > ask.budget_ms)
+                worked_ms = outputs.infer_ms if outputs.run_alone else None
+                self._pipeline.observe(decision, ask, took_ms, worked_ms, late=took_ms > ask.budget_ms)
             if took_ms > ask.budget_ms:
                 raise DeadlineExceeded(f"the answer came after {took_ms:.0f} ms; the budget was {ask.budget_ms:g} ms")
             self._pipeline.execution.statistics.answered(
@@ -183,6 +184,7 @@ class TensorPath:
             spent_ms=ask.spent_ms(),
             wait_ms=load.wait_s * 1e3,
             wait_ms_by_model={name: wait_s * 1e3 for name, wait_s in load.wait_s_by_model.items()},
+            budget_ms=ask.budget_ms,
         )
         choice = admit_pinned(estimates, 0, demand_of(ask))
         if isinstance(choice, Refusal):

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
+from service.backlog import Backlog, backlog
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 
 log = logging.getLogger(__name__)
@@ -74,14 +75,6 @@ class Next(Generic[Item]):
     item: Item
     rows: int
     cost_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """wait_s  until new work would begin      room_s  work that may go first without making admitted work late"""
-
-    wait_s: float
-    room_s: float
 
 
 @dataclass(slots=True, eq=False)
@@ -155,19 +148,11 @@ class Workers:
     def backlog(self, deadline_s: float) -> Backlog:
         """What stands before, and behind, new work with that deadline."""
         with self._changed:
-            now = time.monotonic()
-            ends = sorted(self._running.values())
-            ahead = [(e.deadline_s, e.cost_s) for e in self._queue if e.state is _State.WAITING]
-            ahead.extend(self._announced.values())
-        free_s = max(0.0, ends[0] - now) if len(ends) >= self.count else 0.0
-        before_s, slack_s, total_s = 0.0, math.inf, 0.0
-        for due_s, cost_s in sorted(ahead):
-            total_s += cost_s
-            if due_s <= deadline_s:
-                before_s = total_s
-            else:
-                slack_s = min(slack_s, due_s - now - free_s - total_s / self.count)
-        return Backlog(free_s + before_s / self.count, slack_s * self.count)
+            now_s = time.monotonic()
+            ends_s = list(self._running.values())
+            pieces = [(e.deadline_s, e.cost_s) for e in self._queue if e.state is _State.WAITING]
+            pieces.extend(self._announced.values())
+        return backlog(now_s, ends_s, self.count, pieces, deadline_s)
 
     async def run(
         self,

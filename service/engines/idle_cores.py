@@ -11,7 +11,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from service.latency import TrackedQuantile
+from service.tracked import TrackedQuantile
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.random import Generator
 
 from service.image_header import ImageHeader
-from service.latency import Predictor, TrackedQuantile, Variants
+from service.latency import Estimates, Predictor, Variants
 from service.manifest import ResizeRule
+from service.tracked import TrackedQuantile
 from tests.cards import classifier
 
 PICTURE = ImageHeader("jpeg", 640, 480)
@@ -59,19 +62,9 @@ def test_a_sudden_change_is_noticed_within_some_dozen_observations() -> None:
     assert tracked.value > 10
 
 
-def observed(
-    predictor: Predictor, expected_ms: float, p95_ms: float, took_ms: float, *, wait_ms: float, spent_ms: float = 0.0
-) -> None:
-    """Tells of a request with a budget that it was far from using up."""
-    predictor.observe_request(
-        expected_ms=expected_ms,
-        alone_ms=expected_ms - wait_ms,
-        p95_ms=p95_ms,
-        spent_ms=spent_ms,
-        took_ms=took_ms,
-        budget_ms=60_000,
-        late=False,
-    )
+def observed(predictor: Predictor, now: Estimates, took_ms: float, at: int = 0) -> None:
+    """Tells of a request that had all the time in the world."""
+    predictor.observe_request(now.promise(at), took_ms=took_ms)
 
 
 def stream(name: str, seed: int, requests: int) -> list[float]:
@@ -93,13 +86,13 @@ def stream(name: str, seed: int, requests: int) -> list[float]:
 def test_predictions_hold_for_93_to_97_percent(name: str, seed: int) -> None:
     predictor, card = Predictor(2), classifier(run_ms=10.0)
     variants = Variants([card])
+    first = predictor.estimate(variants, [PICTURE], spent_ms=3.0, wait_ms=2.0, wait_ms_by_model={})
     held = []
     for ratio in stream(name, seed, 4000):
         estimates = predictor.estimate(variants, [PICTURE], spent_ms=3.0, wait_ms=2.0, wait_ms_by_model={})
-        expected_ms, p95_ms = float(estimates.expected_ms[0]), float(estimates.p95_ms[0])
-        took_ms = 3.0 + ratio * expected_ms
-        held.append(took_ms <= p95_ms)
-        observed(predictor, expected_ms, p95_ms, took_ms, spent_ms=3.0, wait_ms=2.0)
+        took_ms = 3.0 + ratio * float(first.expected_ms[0])
+        held.append(took_ms <= float(estimates.p95_ms[0]))
+        observed(predictor, estimates, took_ms)
     assert 0.93 <= np.mean(held[300:]) <= 0.97
     assert predictor.coverage() == pytest.approx(np.mean(held[-1000:]))
 
@@ -108,15 +101,15 @@ def test_predictions_hold_for_93_to_97_percent(name: str, seed: int) -> None:
 def test_predictions_hold_as_often_when_their_truth_comes_late(late_by: int) -> None:
     """So many requests are decided before the first of them is answered, as in a full queue."""
     predictor, card = Predictor(2), classifier(run_ms=10.0)
-    variants, rng, under_way, held = Variants([card]), np.random.default_rng(7), [], []
+    variants, rng, held = Variants([card]), np.random.default_rng(7), []
+    under_way: list[Estimates] = []
     for _ in range(6000):
-        estimates = predictor.estimate(variants, [PICTURE], spent_ms=3.0, wait_ms=50.0, wait_ms_by_model={})
-        under_way.append((float(estimates.expected_ms[0]), float(estimates.p95_ms[0])))
+        under_way.append(predictor.estimate(variants, [PICTURE], spent_ms=3.0, wait_ms=50.0, wait_ms_by_model={}))
         if len(under_way) > late_by:
-            expected_ms, p95_ms = under_way.pop(0)
-            took_ms = 3.0 + expected_ms + float(rng.normal(0, 4))
-            held.append(took_ms <= p95_ms)
-            observed(predictor, expected_ms, p95_ms, took_ms, spent_ms=3.0, wait_ms=50.0)
+            then = under_way.pop(0)
+            took_ms = 3.0 + 50.0 + float(then.alone_ms[0] + rng.normal(0, 4))
+            held.append(took_ms <= float(then.p95_ms[0]))
+            observed(predictor, then, took_ms)
     assert 0.93 <= np.mean(held[300:]) <= 0.97
 
 
@@ -129,9 +122,9 @@ def test_many_broken_promises_at_once_do_not_widen_the_margin_beyond_what_they_n
         return float(now.p95_ms[0])
 
     now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=0, wait_ms_by_model={})
-    expected_ms, promised_ms = float(now.expected_ms[0]), float(now.p95_ms[0])
+    expected_ms = float(now.expected_ms[0])
     for _ in range(300):
-        observed(predictor, expected_ms, promised_ms, 2 * expected_ms, wait_ms=0)
+        observed(predictor, now, 2 * expected_ms)
     assert 1.9 * expected_ms < p95_ms() < 3.5 * expected_ms
 
 
@@ -151,8 +144,7 @@ def test_the_fastest_stays_the_soonest_however_often_it_is_late() -> None:
     for i in range(500):
         now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={})
         at, ratio = (1, 3.0) if i % 2 else (0, 0.5)
-        expected_ms, p95_ms = float(now.expected_ms[at]), float(now.p95_ms[at])
-        observed(predictor, expected_ms, p95_ms, ratio * expected_ms, wait_ms=20)
+        observed(predictor, now, ratio * float(now.expected_ms[at]), at)
     now = predictor.estimate(variants, [PICTURE], spent_ms=0, wait_ms=20, wait_ms_by_model={})
     assert now.p95_ms[1] < now.p95_ms[0]
 
@@ -224,3 +216,102 @@ def test_decoding_is_learnt_by_format_and_costs_more_for_larger_pictures() -> No
 def test_variants_stand_most_accurate_first_and_untrained_last() -> None:
     cards = [classifier("u", accuracy=None), classifier("a", accuracy=70.0), classifier("b", accuracy=80.0)]
     assert Variants(cards).names == ("b", "a", "u")
+
+
+def answered(
+    predictor: Predictor, variants: Variants, count: int, *, backlog_ms: float, waited: float, budget_ms: float = 100.0
+) -> None:
+    """So many requests waited that many times as long as the engine had counted; their own work was as expected."""
+    for _ in range(count):
+        now = predictor.estimate(
+            variants, [PICTURE], spent_ms=0, wait_ms=backlog_ms, wait_ms_by_model={}, budget_ms=budget_ms
+        )
+        own_ms = float(now.alone_ms[0])
+        took_ms = own_ms + waited * backlog_ms
+        predictor.observe_request(now.promise(0), took_ms=took_ms, worked_ms=own_ms, late=took_ms > budget_ms)
+
+
+def asked(predictor: Predictor, variants: Variants, backlog_ms: float, budget_ms: float = 100.0) -> Estimates:
+    return predictor.estimate(
+        variants, [PICTURE], spent_ms=0, wait_ms=backlog_ms, wait_ms_by_model={}, budget_ms=budget_ms
+    )
+
+
+@pytest.mark.parametrize("waited", [0.5, 1.5, 4.0])
+def test_waits_that_are_longer_than_counted_are_learnt_as_waits(waited: float) -> None:
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    before = asked(predictor, variants, 0.0)
+    answered(predictor, variants, 300, backlog_ms=40.0, waited=waited)
+    assert asked(predictor, variants, 40.0).wait_ms == pytest.approx(waited * 40.0, rel=0.05)
+    assert asked(predictor, variants, 40.0).expected_ms[0] == pytest.approx(
+        float(before.alone_ms[0]) + waited * 40, rel=0.05
+    )
+
+
+def test_a_queue_slower_than_it_looked_does_not_make_an_idle_machine_look_slow() -> None:
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    before_ms = float(asked(predictor, variants, 0.0).p95_ms[0])
+    rng = np.random.default_rng(2)
+    for _ in range(1000):
+        answered(predictor, variants, 1, backlog_ms=float(rng.uniform(5, 60)), waited=float(rng.uniform(0.5, 6)))
+    assert float(asked(predictor, variants, 50.0).p95_ms[0]) > 150.0
+    assert float(asked(predictor, variants, 0.0).p95_ms[0]) < 1.3 * before_ms
+
+
+def test_a_bad_minute_of_waits_is_forgotten_within_a_few_hundred_answers() -> None:
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    answered(predictor, variants, 300, backlog_ms=40.0, waited=1.0)
+    before_ms = float(asked(predictor, variants, 40.0).p95_ms[0])
+    answered(predictor, variants, 1000, backlog_ms=40.0, waited=5.0)
+    answered(predictor, variants, 300, backlog_ms=40.0, waited=1.0)
+    assert float(asked(predictor, variants, 40.0).p95_ms[0]) < 1.2 * before_ms
+
+
+def test_waits_are_learnt_for_each_length_of_budget() -> None:
+    """Those with time to spare are overtaken; those in a hurry are not."""
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    answered(predictor, variants, 300, backlog_ms=40.0, waited=3.0, budget_ms=500.0)
+    assert asked(predictor, variants, 40.0, budget_ms=50.0).wait_ms == pytest.approx(40.0)
+    assert asked(predictor, variants, 40.0, budget_ms=450.0).wait_ms == pytest.approx(120.0, rel=0.05)
+
+
+def test_what_the_gateway_itself_takes_is_learnt_from_those_who_wait_for_nobody() -> None:
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    for _ in range(500):
+        now = asked(predictor, variants, 0.0)
+        own_ms = float(now.alone_ms[0])
+        predictor.observe_request(now.promise(0), took_ms=own_ms + 3.0, worked_ms=own_ms)
+    assert float(asked(predictor, variants, 0.0).expected_ms[0]) == pytest.approx(own_ms + 3.0, rel=0.01)
+
+
+@given(
+    told=st.lists(
+        st.tuples(st.floats(0, 500), st.floats(0, 1e4), st.one_of(st.none(), st.floats(0, 1e3)), st.booleans()),
+        max_size=60,
+    ),
+    backlog_ms=st.floats(0, 1000),
+)
+def test_whatever_it_is_told_it_promises_no_less_than_it_expects_and_longer_for_longer_waits(
+    told: list[tuple[float, float, float | None, bool]], backlog_ms: float
+) -> None:
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    for waits_ms, took_ms, worked_ms, late in told:
+        promise = asked(predictor, variants, waits_ms).promise(0)
+        predictor.observe_request(promise, took_ms=took_ms, worked_ms=worked_ms, late=late)
+    shorter, longer = asked(predictor, variants, backlog_ms), asked(predictor, variants, backlog_ms + 10.0)
+    assert np.isfinite(longer.p95_ms).all()
+    assert shorter.p95_ms[0] >= shorter.expected_ms[0] >= shorter.alone_ms[0]
+    assert longer.p95_ms[0] >= shorter.p95_ms[0]
+
+
+def test_a_model_that_last_ran_in_a_bad_minute_is_not_thought_slow_for_ever() -> None:
+    """Everything was five times as slow while only one ran; then only the other runs, as fast as ever."""
+    cards = [classifier("large", accuracy=80.0, run_ms=20.0), classifier("small", accuracy=70.0, run_ms=10.0)]
+    predictor = Predictor(2)
+    for card, runs, took_ms in ((cards[0], 100, 20.0), (cards[1], 100, 10.0), (cards[1], 400, 50.0)):
+        for _ in range(runs):
+            predictor.observe_run(card, 1, took_ms, 0.0)
+    assert predictor.run_ms(cards[0], 1) == pytest.approx(100.0, rel=0.1), "it would be as slow just now"
+    for _ in range(400):
+        predictor.observe_run(cards[0], 1, 20.0, 0.0)
+    assert predictor.run_ms(cards[1], 1) == pytest.approx(10.0, rel=0.1)

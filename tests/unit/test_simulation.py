@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.arrivals import GAMMA_CV2, PROCESSES, arrivals, missing
+from benchmarks.arrivals import GAMMA_CV2, PROCESSES, Arrivals, arrivals, missing
 from benchmarks.fleets import Fleet, Spread, Workload, capacity_per_s, workload
 from benchmarks.oracle import best_schedule, upper_bound
 from benchmarks.policies import Ours, Policy, fixed
 from benchmarks.scores import Outcome, score
+from benchmarks.shared_machine import SharedMachine
 from benchmarks.virtual_engine import Clock, VirtualWorkers, Work
 from benchmarks.virtual_gateway import VirtualGateway
 from service.image_header import ImageHeader
@@ -77,11 +78,11 @@ async def test_the_backlog_is_what_the_real_workers_say() -> None:
     tasks = [asyncio.create_task(real.run(lane, None))]
     await asyncio.to_thread(holding.wait, 10)
     now_s = time.monotonic()
-    virtual.put(Work(60.0, 0.0, 60.0, lambda: None, lambda: None))
+    virtual.put(Work(60.0, 0.0, 60.0, lambda took_s: None, lambda: None))
     for deadline_s, cost_s, after_s in pieces:
         tasks.append(asyncio.create_task(real.run(lane, None, cost_s=cost_s, deadline_s=now_s + deadline_s)))
         real.announce(after_s, now_s + deadline_s)
-        virtual.put(Work(deadline_s, cost_s, cost_s, lambda: None, lambda: None, after_s))
+        virtual.put(Work(deadline_s, cost_s, cost_s, lambda took_s: None, lambda: None, after_s))
     await asyncio.sleep(0.01)
     for deadline_s in (0.1, 0.25, 0.4, 0.6, 1.0):
         told = real.backlog(now_s + deadline_s)
@@ -98,7 +99,7 @@ def test_work_is_taken_by_deadline_and_dropped_when_hopeless() -> None:
     workers = VirtualWorkers(clock, 1)
 
     def put(name: str, deadline_s: float, cost_s: float = 1.0) -> None:
-        done, dropped = (lambda: order.append(name)), (lambda: order.append(f"no {name}"))
+        done, dropped = (lambda took_s: order.append(name)), (lambda: order.append(f"no {name}"))
         workers.put(Work(deadline_s, cost_s, cost_s, done, dropped))
 
     put("first", 9.0)
@@ -135,7 +136,7 @@ def test_the_oracle_finds_the_best_of_a_case_done_by_hand() -> None:
     times = np.zeros(3)
     one = replace(three.fleet, workers=1, front_ms=0.0, post_ms=0.0)
     case = Workload(
-        one, times, three.headers[:1] * 3, np.zeros((3, 3)), np.tile([50.0, 30.0, 10.0], (3, 1)), budget_ms=89.0
+        one, times, three.headers[:1] * 3, np.zeros((3, 3)), np.tile([50.0, 30.0, 10.0], (3, 1)), np.full(3, 89.0)
     )
     assert best_schedule(case) == (75.0 + 75.0 + 71.0, 3)  # 30 + 30 + 10 ms
 
@@ -157,6 +158,47 @@ def test_who_is_admitted_is_answered_in_time_at_70_percent_and_beyond(process: s
     for share in (0.7, 1.5):
         result = score(VirtualGateway(load(process, share, seconds=20.0), Ours(fleet())).run(), 20.0)
         assert result.in_time_of_admitted >= 99.0
+
+
+def test_a_bad_spell_on_a_shared_machine_does_not_spoil_the_calm_after_it() -> None:
+    """Budgets of all lengths at 150 %, a loop that takes its share, a neighbour on a core: promises break by the
+    hundred, above all those of long budgets, which everybody overtakes. Then peace: the largest model would do."""
+    of, dice = fleet(), np.random.default_rng(1)
+    rate = 0.75 * capacity_per_s(of, 2)
+    storm = arrivals("poisson", 1.5 * rate, 15.0, seed=1).times_s
+    calm = 20.0 + arrivals("poisson", 0.2 * rate, 20.0, seed=2).times_s
+    times = np.concatenate([storm, calm])
+    budgets = np.where(times < 20.0, dice.choice([50.0, 150.0, 500.0], len(times)), 60.0)
+    offered = workload(of, Arrivals("spell", times, 40.0), budgets, seed=1)
+    gateway = VirtualGateway(offered, Ours(of), machine=SharedMachine(2, 0.7, ((4.0, 7.0), (10.0, 12.0))))
+    after = score(gateway.run()[len(storm) :], 20.0)
+    assert after.models["large"] > 80.0
+    assert after.in_time_of_admitted >= 99.0
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_promises_hold_on_a_shared_machine(share: float) -> None:
+    of = fleet()
+    neighbours = tuple((float(at), at + 1.5) for at in range(3, 30, 6))
+    offered = load("poisson", 0.75 * share, seconds=30.0)
+    gateway = VirtualGateway(offered, Ours(of), machine=SharedMachine(2, 0.7, neighbours))
+    assert score(gateway.run(), 30.0).in_time_of_admitted >= 99.0
+    coverage = gateway.predictor.coverage()
+    assert coverage is not None
+    assert 0.93 <= coverage <= 0.97
+
+
+def test_the_loop_reads_one_after_the_other_and_slows_the_workers() -> None:
+    machine = SharedMachine(2, loop_ms=10.0, neighbours=((1.0, 2.0),))
+    assert machine.slowdown(0.5) == 1.0
+    assert machine.slowdown(1.5) == 1.5
+    assert machine.read(3.0) == pytest.approx(3.010)
+    assert machine.read(3.0) == pytest.approx(3.020)
+    assert machine.slowdown(3.020) == pytest.approx(1.5), (
+        "busy all the time that is looked back on, on one of two cores"
+    )
+    assert machine.slowdown(3.030) == pytest.approx(1.25)
+    assert machine.slowdown(9.0) == 1.0
 
 
 def test_a_score_is_counted_over_all_offered() -> None:

@@ -1,0 +1,78 @@
+"""Numbers that follow what is observed, without a window: quantiles, means, and waits beside what they were to be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Of a mean: enough numbers for noise to average out, few enough for a bad minute to be forgotten within a second.
+MEAN_STEP = 0.02
+# A single number counts as this many times what was expected at most.
+WORST = 4.0
+
+
+class TrackedQuantile:
+    """A running quantile of positive numbers, without a window.
+
+    Each observation above the value raises it by the factor exp(step·q), each one below lowers it by exp(-step·(1-q)).
+    The step shrinks from `first_step` to `step` over the first observations: a bad start is forgotten quickly, a good
+    estimate stays calm.
+    """
+
+    def __init__(self, quantile: float, value: float, *, step: float, first_step: float) -> None:
+        self.value = value
+        self.observations = 0
+        self._quantile = quantile
+        self._step = step
+        self._first_step = first_step
+
+    def observe(self, number: float) -> None:
+        self.move(above=number > self.value)
+
+    def move(self, *, above: bool) -> None:
+        """One observation that was above the value, or was not; for who knows only that."""
+        self.observations += 1
+        step = max(self._step, self._first_step / math.sqrt(self.observations))
+        self.value *= math.exp(step * (self._quantile if above else self._quantile - 1.0))
+
+
+class TrackedMean:
+    """A running mean of the last 1/step numbers or so; `first` counts like `weight` of them."""
+
+    def __init__(self, first: float, *, weight: int, step: float = MEAN_STEP) -> None:
+        self.value = first
+        self._observations = weight
+        self._step = step
+
+    def observe(self, number: float) -> None:
+        self._observations += 1
+        self.value += max(self._step, 1.0 / self._observations) * (number - self.value)
+
+
+class TrackedWait:
+    """How waits behind others compare with the backlog that the engine counted, and how far off that still is."""
+
+    def __init__(self) -> None:
+        self._backlog_ms = TrackedMean(1.0, weight=1)
+        self._waited_ms = TrackedMean(1.0, weight=1)
+        self._error_ms = TrackedMean(0.0, weight=1)
+        self._root_ms = TrackedMean(1.0, weight=1)
+
+    @property
+    def factor(self) -> float:
+        return self._waited_ms.value / self._backlog_ms.value
+
+    def doubt_ms(self, behind_ms: Floats | float) -> Floats | float:
+        """The mean error of such waits: a wait is a sum of many runs, so it grows with the root."""
+        return self._error_ms.value / self._root_ms.value * np.sqrt(behind_ms)
+
+    def observe(self, *, backlog_ms: float, waited_ms: float) -> None:
+        expected_ms = self.factor * backlog_ms
+        self._error_ms.observe(min(abs(waited_ms - expected_ms), WORST * expected_ms))
+        self._root_ms.observe(math.sqrt(expected_ms))
+        self._backlog_ms.observe(backlog_ms)
+        self._waited_ms.observe(min(max(0.0, waited_ms), WORST * backlog_ms))
