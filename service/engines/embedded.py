@@ -42,7 +42,8 @@ Arrays = dict[str, NDArray[np.generic]]
 
 # Of the thread that loads: it gets what the workers leave, where the system knows priorities of threads (Linux).
 _LOADER_NICENESS = 10
-_REPLACED_WITHIN_S = 0.05
+_LOOKS_FOR_THE_MISSING = 10
+_LOOK_AGAIN_S = 0.02
 # What did not fit into memory may fit when somebody else has gone.
 _MEMORY_AGAIN_AFTER_S = 10.0
 
@@ -205,9 +206,11 @@ class EmbeddedEngine:
         """Looks at the folder. What went is dropped, what changed is loaded anew; if `load_all`, what came as well."""
         async with self._loading:
             self._found = await asyncio.to_thread(self._folder.scan)
-            if self._loaded.keys() - self._found.keys():
+            for _ in range(_LOOKS_FOR_THE_MISSING):
+                if self._loaded.keys() <= self._found.keys():
+                    break
                 # Replaced by two renames, an entry is away for a moment; nobody shall be told that it is gone.
-                await asyncio.sleep(_REPLACED_WITHIN_S)
+                await asyncio.sleep(_LOOK_AGAIN_S)
                 self._found = await asyncio.to_thread(self._folder.scan)
             for name in self._loaded.keys() - self._found.keys():
                 del self._loaded[name]
