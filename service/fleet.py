@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 
 from service.circuits import Circuit, Circuits
-from service.engines.protocol import Engine
+from service.engines.protocol import Engine, Entry
 from service.errors import (
     EngineUnavailable,
     ModelNotExported,
@@ -216,7 +216,7 @@ class Fleet:
     async def _look(self) -> None:
         looked_s = time.monotonic()
         try:
-            entries = await self._engine.entries()
+            entries = await self._entries()
         except VisionError as err:
             if self._reachable:
                 log.warning("the engine is away: %s", err.detail)
@@ -227,6 +227,15 @@ class Fleet:
         else:
             self._reachable = True
             self.inventory.see(entries, looked_s)
+
+    async def _entries(self) -> list[Entry]:
+        """What the engine has. One that was there a moment ago is asked twice: slow once is not away."""
+        try:
+            return await self._engine.entries()
+        except VisionError:
+            if not self._reachable:
+                raise
+            return await self._engine.entries()
 
     def _refresh(self) -> None:
         """Something came, went or changed: what was derived from it is derived anew."""

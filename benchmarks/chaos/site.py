@@ -23,6 +23,7 @@ from tests.triton_server import TritonServer
 EngineName = Literal["embedded", "triton"]
 # The models take 70 MB; the rest is for what faults write.
 _TMPFS = "size=400m"
+_CONTROL_TIMEOUT_S = 120.0
 
 
 @dataclass
@@ -45,7 +46,9 @@ class Site:
         assert self.triton is not None
         url = f"{self.triton.http_url}/v2/repository/models/{name}/{what}"
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST"), timeout=60):
+            with urllib.request.urlopen(
+                urllib.request.Request(url, data=b"{}", method="POST"), timeout=_CONTROL_TIMEOUT_S
+            ):
                 return ""
         except urllib.error.HTTPError as err:
             return str(json.load(err).get("error", ""))

@@ -55,7 +55,7 @@ def run_trial(site: Site, fault: Fault) -> Trial:
                 time.sleep(fault.held_s)
         except NotRun as err:
             trial.not_run = str(err)
-        except Broken as err:
+        except (Broken, OSError) as err:  # an OSError: Triton did not answer an operator's call
             broken = str(err)
         ended_s = time.monotonic()
         trial.again_s = _well_again_s(load, watch, ended_s)

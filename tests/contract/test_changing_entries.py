@@ -1,4 +1,4 @@
-"""Entries that are replaced, spoilt or too large while they are read or served: nobody is told what is not so."""
+"""What changes while it is looked at, read or served: nobody is told what is not so."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ import pytest
 from export.repository import publish, staging
 from service.app import create_app
 from service.engines.embedded import _MEMORY_AGAIN_AFTER_S, EmbeddedEngine
+from service.engines.fake import FakeEngine
 from service.engines.protocol import Entry
 from service.engines.repository_folder import OnDisk
+from service.errors import EngineUnavailable
 from service.integrity import check_files
 from service.manifest import Accuracy, file_sha256, onnx_path, write_entry
 from service.settings import Settings
 from service.workers import Workers
+from tests.cards import classifier
+from tests.conftest import FakeGateways
 from tests.pictures import encoded, photograph
 from tests.small_entry import ROW_NAME, small_graph, write_small_entry
 
@@ -193,3 +197,27 @@ async def test_an_entry_of_another_shape_than_its_card_says_is_refused_and_what_
         answer = await client.post(NAMED, content=encoded(photograph()), headers=JPEG)
         assert answer.status_code == 200
         assert answer.json()["model"]["accuracy"] == 90.0
+
+
+class SlowOnce(FakeEngine):
+    """Every other look at what it has comes too late."""
+
+    looks = 0
+
+    async def entries(self) -> list[Entry]:
+        self.looks += 1
+        if self.looks % 2 == 0:
+            raise EngineUnavailable("the list of models did not come in time")
+        return await super().entries()
+
+
+async def test_an_engine_that_is_slow_once_is_not_away() -> None:
+    engine = SlowOnce([classifier("fake")])
+    async with FakeGateways(Settings(workers=1, poll_interval_s=0.005), engine) as gateway:
+        while engine.looks < 12:
+            assert (await gateway.client.get("/health/ready")).status_code == 200
+            await asyncio.sleep(0.005)
+        engine.available = False
+        async with asyncio.timeout(10):
+            while (await gateway.client.get("/health/ready")).status_code == 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
