@@ -18,7 +18,7 @@ TRITON_ARGS = --repository $(REPOSITORY) --http-port $(word 1,$(TRITON_PORTS)) \
               --grpc-port $(word 2,$(TRITON_PORTS)) --metrics-port $(word 3,$(TRITON_PORTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format export triton triton-install peers-install bench fuzz soak sbom audit docs clean
+.PHONY: help serve test check format export triton triton-install peers-install bench fuzz soak chaos sbom audit docs clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -50,6 +50,9 @@ triton: export triton-install ## Serve the repository with a real Triton
 
 soak: export ## Mixed load, model loads and faults for half an hour: MINUTES=30
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+
+chaos: export triton-install ## Every fault on a running gateway, on both engines: 8 minutes; writes docs/reliability.md
+	$(BIN)/python -m benchmarks.chaos
 
 peers-install: .venv-peers/.installed ## FastAPI, LitServe and BentoML in an environment of their own, to compare with
 

@@ -8,11 +8,10 @@ import numpy as np
 
 from service.ask import Ask
 from service.decision import Looked, demand_of, refusal_error
-from service.errors import EngineFailed
 from service.execution import Inferred
 from service.findings import Segments
+from service.fleet import Fleet
 from service.image_header import ImageHeader
-from service.inventory import State
 from service.label_sets import label_names
 from service.latency import Predictor
 from service.manifest import ModelCard
@@ -64,8 +63,6 @@ def embed_answers(served: Served, ask: Ask, identity: str, *, normalise: bool, r
     answers = []
     for picture in served.pictures:
         embedding = picture.arrays["embedding"].astype(np.float64)  # (D,)
-        if not np.isfinite(embedding).all():
-            raise EngineFailed("the model gave an embedding that is no numbers")
         if normalise:
             embedding = embedding / max(float(np.linalg.norm(embedding)), 1e-12)
         answers.append(
@@ -142,6 +139,7 @@ def routing(served: Served, ask: Ask) -> Routing:
         degraded=served.degraded,
         hedged=served.hedged,
         cascade=served.cascade,
+        failed=list(served.failed),
         candidates=len(decision.variants.cards),
     )
 
@@ -163,6 +161,7 @@ def route_answer(
     ask: Ask,
     header: ImageHeader | None,
     looked: Looked,
+    fleet: Fleet,
 ) -> RouteAnswer:
     """The choice alone, with every candidate and why not."""
     variants, estimates, choice = looked
@@ -191,14 +190,18 @@ def route_answer(
                 predicted_ms=round(float(estimates.p95_ms[i]), 3),
                 typical_ms=round(float(estimates.p50_ms[i]), 3),
                 chosen=i == chosen,
-                why_not=None if i == chosen else _why_not(card, float(estimates.p95_ms[i]), usable, ask, chosen),
+                why_not=None if i == chosen else _why_not(card, float(estimates.p95_ms[i]), usable, ask, chosen, fleet),
             )
             for i, card in enumerate(variants.cards)
         ],
     )
 
 
-def _why_not(card: ModelCard, p95_ms: float, usable_ms: float, ask: Ask, chosen: int | None) -> str | None:
+def _why_not(
+    card: ModelCard, p95_ms: float, usable_ms: float, ask: Ask, chosen: int | None, fleet: Fleet
+) -> str | None:
+    if fleet.circuit(card) == "open":
+        return "it failed several times in a row, and is tried again in a while"
     if ask.min_accuracy is not None and (card.accuracy is None or card.accuracy.value < ask.min_accuracy):
         return f"below min_accuracy {ask.min_accuracy:g}"
     if p95_ms > usable_ms:
@@ -206,18 +209,19 @@ def _why_not(card: ModelCard, p95_ms: float, usable_ms: float, ask: Ask, chosen:
     return "another one is more accurate, or as accurate and cheaper" if chosen is not None else None
 
 
-def model_detail(card: ModelCard, predictor: Predictor, state: State) -> ModelDetail:
+def model_detail(card: ModelCard, predictor: Predictor, fleet: Fleet) -> ModelDetail:
     """The card as /v1/models/NAME shows it."""
-    return ModelDetail(**model_info(card, predictor, state).model_dump(), class_names=list(label_names(card)))
+    return ModelDetail(**model_info(card, predictor, fleet).model_dump(), class_names=list(label_names(card)))
 
 
-def model_info(card: ModelCard, predictor: Predictor, state: State) -> ModelInfo:
+def model_info(card: ModelCard, predictor: Predictor, fleet: Fleet) -> ModelInfo:
     """The card as /v1/models shows it, with its state and what one run would take now."""
     accuracy, weights, profile = card.accuracy, card.weights, card.profile
     return ModelInfo(
         name=card.name,
         version=card.version,
-        state=state,
+        state=fleet.state(card.name),
+        circuit=fleet.circuit(card),
         variant_of=card.variant_of,
         task=card.task,
         segment_kind=card.segment_kind,

@@ -97,7 +97,7 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
     limits = SizeLimits(settings.max_pixels, settings.max_side_px)
     pipeline = Pipeline(
         chooser=Chooser(engine, fleet, predictor, metrics),
-        execution=Execution(engine, workers, predictor, metrics, cache),
+        execution=Execution(engine, workers, predictor, metrics, fleet.circuits, cache),
         fleet=fleet,
         predictor=predictor,
         metrics=metrics,

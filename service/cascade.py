@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from service.decision import Decision
-from service.errors import DeadlineExceeded
+from service.errors import DeadlineExceeded, EngineFailed
 from service.execution import Inferred
 from service.manifest import ModelCard
 from service.routing import usable_ms
@@ -39,8 +39,14 @@ def first_model(decision: Decision) -> ModelCard | None:
 async def run_cascade(
     first: Awaitable[Inferred], second: Callable[[], Awaitable[Inferred]], confidence: float
 ) -> tuple[Inferred, Outcome]:
-    """The first model's answer if its top probability reaches `confidence` or the second is too late; else its."""
-    sketch = await first
+    """The first model's answer if its top probability reaches `confidence` or the second is too late; else its.
+
+    A first one that fails is as good as one that is unsure.
+    """
+    try:
+        sketch = await first
+    except EngineFailed:
+        return await second(), "escalated"
     if float(sketch.arrays["probabilities"].max()) >= confidence:
         return sketch, "sure"
     try:

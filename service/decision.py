@@ -53,10 +53,15 @@ class Chooser:
         self._pressure: dict[tuple[Task, SegmentKind | None, int], Pressure] = {}
         self._steadiness: dict[tuple[Task, SegmentKind | None, TierLabel], Steadiness] = {}
 
-    def decide(self, headers: list[ImageHeader], ask: Ask) -> Decision:
-        """The variant that will answer. Raises the refusal as the error it is, and whatever the fleet lacks."""
+    def decide(self, headers: list[ImageHeader], ask: Ask, without: frozenset[str] = frozenset()) -> Decision:
+        """The variant that will answer: not one of `without`, as long as there is another.
+
+        Raises the refusal as the error it is, and whatever the fleet lacks.
+        """
         started_s = time.perf_counter()
-        variants, estimates, choice = self._look(headers, ask, self._steadiness_for(ask), wish=self._fleet.wish)
+        variants, estimates, choice = self._look(
+            headers, ask, self._steadiness_for(ask), wish=self._fleet.wish, without=without
+        )
         cold = isinstance(choice, Choice) and not self._fleet.loaded(variants.cards[choice.index])
         if ask.model is None and not cold:
             refused = isinstance(choice, Refusal) and choice.kind == "deadline-infeasible"
@@ -86,7 +91,12 @@ class Chooser:
         return self._pressure.setdefault((ask.task, ask.kind, octave(ask.budget_ms)), Pressure())
 
     def _look(
-        self, headers: list[ImageHeader], ask: Ask, steadiness: Steadiness, wish: Callable[[ModelCard], None]
+        self,
+        headers: list[ImageHeader],
+        ask: Ask,
+        steadiness: Steadiness,
+        wish: Callable[[ModelCard], None],
+        without: frozenset[str] = frozenset(),
     ) -> Looked:
         """Of the models in memory the best; or a cold one, if it is better, and there in time once it is loaded.
 
@@ -95,25 +105,31 @@ class Chooser:
         variants = self._fleet.candidates(ask.model, ask.task, ask.kind, exact=ask.exact)
         resident = self._fleet.resident(variants)
         if resident is variants:
-            return self._choose(variants, headers, ask, steadiness)
-        looked = self._choose(variants, headers, ask, Steadiness())
+            return self._choose(variants, headers, ask, steadiness, without)
+        looked = self._choose(variants, headers, ask, Steadiness(), without)
         if isinstance(looked[2], Refusal):
-            return looked if resident is None else self._choose(resident, headers, ask, steadiness)
+            return looked if resident is None else self._choose(resident, headers, ask, steadiness, without)
         better = variants.cards[looked[2].index]
         if self._fleet.loaded(better):
-            return self._choose(resident or variants, headers, ask, steadiness)
+            return self._choose(resident or variants, headers, ask, steadiness, without)
         wish(better)
         if resident is not None and not self._fleet.worth_waiting_for(better):
-            return self._choose(resident, headers, ask, steadiness)
-        return self._with_cold(looked, resident, better, headers, ask)
+            return self._choose(resident, headers, ask, steadiness, without)
+        return self._with_cold(looked, resident, better, headers, ask, without)
 
     def _with_cold(
-        self, if_loaded: Looked, resident: Variants | None, better: ModelCard, headers: list[ImageHeader], ask: Ask
+        self,
+        if_loaded: Looked,
+        resident: Variants | None,
+        better: ModelCard,
+        headers: list[ImageHeader],
+        ask: Ask,
+        without: frozenset[str],
     ) -> Looked:
         """The choice between what is in memory and one model that is not, and comes as much later."""
         load_s = self._fleet.load_s(better)
         variants = Variants([*(resident.cards if resident else ()), better])
-        looked = self._choose(variants, headers, ask, Steadiness(), load_s={better.name: load_s})
+        looked = self._choose(variants, headers, ask, Steadiness(), without, load_s={better.name: load_s})
         if isinstance(looked[2], Refusal) and resident is None:
             loading = Refusal("model-loading", load_s * 1e3, retry_after_s=load_s, loading=better.name)
             return if_loaded[0], if_loaded[1], loading
@@ -125,6 +141,7 @@ class Chooser:
         headers: list[ImageHeader],
         ask: Ask,
         steadiness: Steadiness,
+        without: frozenset[str],
         load_s: Mapping[str, float] | None = None,
     ) -> Looked:
         """The choice among these, as if all were in memory but those of `load_s`, which first have to be loaded."""
@@ -144,13 +161,15 @@ class Chooser:
         demand = demand_of(ask)
         if ask.model and len(variants.cards) == 1:
             return variants, estimates, admit_pinned(estimates, 0, demand)
+        now_s = time.monotonic()
         choice = choose(
             variants,
             estimates,
             demand,
             room_ms=load.room_s * 1e3,
             steadiness=steadiness,
-            pressure=self._pressure_for(ask).at(fullness(estimates, demand), time.monotonic()),
+            pressure=self._pressure_for(ask).at(fullness(estimates, demand), now_s),
+            well=self._fleet.circuits.well(variants, now_s, without),
         )
         return variants, estimates, choice
 

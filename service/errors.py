@@ -235,9 +235,12 @@ class EngineFailed(EngineError):
     code = "engine-failed"
     title = "The model failed"
 
+    # Which one, where that is known: whoever chose it may choose another.
+    model: str = ""
+
 
 class InvalidEntry(VisionError):
-    """`reason` is one word for metrics: config, incomplete, digest, external-data, graph, too-large."""
+    """`reason` is one word for metrics: config, incomplete, digest, external-data, graph, memory, too-large."""
 
     code = "invalid-entry"
     title = "A model repository entry cannot be served"

@@ -18,6 +18,7 @@ from service import tracing
 from service.ask import Ask, Finish, Raw
 from service.bodies import Picture
 from service.cache import Cache
+from service.circuits import Circuits
 from service.engines.protocol import Before, Engine, Job, Outputs, Pixels, SharesWorkers
 from service.errors import DeadlineExceeded, EngineError
 from service.image_header import ImageHeader, SizeLimits, read_header
@@ -26,6 +27,7 @@ from service.latency import Predictor
 from service.manifest import ModelCard, ResizeRule
 from service.metrics import Metrics
 from service.model_statistics import ModelStatistics
+from service.tasks.classify import check_classified
 from service.workers import Done, Lane, Workers
 
 
@@ -77,9 +79,16 @@ class Execution:
     """One way to a worker and back for each picture, two where something is left to do after the model."""
 
     def __init__(
-        self, engine: Engine, workers: Workers, predictor: Predictor, metrics: Metrics, cache: Cache | None = None
+        self,
+        engine: Engine,
+        workers: Workers,
+        predictor: Predictor,
+        metrics: Metrics,
+        circuits: Circuits,
+        cache: Cache | None = None,
     ) -> None:
         self._cache = cache or Cache(0)
+        self._circuits = circuits
         self._engine = engine
         self._shares_workers = engine if isinstance(engine, SharesWorkers) else None
         self._workers = workers
@@ -109,39 +118,44 @@ class Execution:
         """The model's outputs for the picture; `arrived` is called when the engine has the job itself."""
         key = await self._cache.key(picture.data, card, ask.outputs) if self._cache.on else None
         kept = self._cache.get(key) if key is not None else None
-        if kept is not None:
-            arrays, geometry, timing_ms, saved_ms = kept.arrays, kept.geometry, dict(_NOTHING_RUN_MS), 0.0
-            alone = False
-        else:
-            decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
-            _, geometry = decoded.result
-            self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
-            timing_ms = {
-                "decode": decoded.run_s * 1e3,
-                "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
-                "infer": outputs.infer_ms,
-            }
-            arrays = {name: array[0] for name, array in outputs.arrays.items()}
-            saved_ms, alone = outputs.saved_ms, outputs.run_alone
         if key is not None:
             self._metrics.cache_lookups.labels("miss" if kept is None else "hit").inc()
-            if kept is None:
-                self._cache.put(key, arrays, geometry)
-        result, finish_ms = None, 0.0
-        if ask.finish is not None:
-            raw = Raw(card, arrays, geometry, picture, header)
-            result, waited_ms, finish_ms = await self._finish(ask.finish, raw, ask)
-            timing_ms["queue"] += waited_ms
-        if kept is None:
-            self.statistics.answered(
-                card.name,
-                input_ms=timing_ms["decode"],
-                queue_ms=timing_ms["queue"],
-                infer_ms=timing_ms["infer"],
-                output_ms=finish_ms,
-            )
-        worked_ms = timing_ms["decode"] + timing_ms["infer"] + saved_ms + finish_ms if alone else None
-        return Inferred(card, arrays, geometry, timing_ms, result, saved_ms, worked_ms, cached=kept is not None)
+        if kept is not None:
+            timing_ms = dict(_NOTHING_RUN_MS)
+            raw = Raw(card, kept.arrays, kept.geometry, picture, header)
+            result, _ = await self._finish(raw, ask, timing_ms)
+            return Inferred(card, kept.arrays, kept.geometry, timing_ms, result, cached=True)
+        with self._circuits.watched(card):
+            inferred, finish_ms = await self._run(picture, header, card, ask, arrived)
+        if key is not None:  # what could not be read is not kept: the next time it may be well
+            self._cache.put(key, inferred.arrays, inferred.geometry)
+        self.statistics.answered(
+            card.name,
+            input_ms=inferred.timing_ms["decode"],
+            queue_ms=inferred.timing_ms["queue"],
+            infer_ms=inferred.timing_ms["infer"],
+            output_ms=finish_ms,
+        )
+        return inferred
+
+    async def _run(
+        self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask, arrived: Callable[[], None]
+    ) -> tuple[Inferred, float]:
+        """The outputs, looked at and made ready, and the milliseconds that the latter took."""
+        decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
+        _, geometry = decoded.result
+        self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
+        timing_ms = {
+            "decode": decoded.run_s * 1e3,
+            "queue": decoded.queue_s * 1e3 + outputs.queue_ms,
+            "infer": outputs.infer_ms,
+        }
+        arrays = {name: array[0] for name, array in outputs.arrays.items()}
+        check_classified(arrays)
+        result, finish_ms = await self._finish(Raw(card, arrays, geometry, picture, header), ask, timing_ms)
+        saved_ms = outputs.saved_ms
+        worked_ms = timing_ms["decode"] + timing_ms["infer"] + saved_ms + finish_ms if outputs.run_alone else None
+        return Inferred(card, arrays, geometry, timing_ms, result, saved_ms, worked_ms), finish_ms
 
     async def _decode_and_infer(
         self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask, arrived: Callable[[], None]
@@ -162,13 +176,17 @@ class Execution:
         )
         self._decoded(decoded, header, 0.0)
         arrived()
-        return decoded, await self.infer(replace(job, pixels=_pixels_of(decoded.result)), card)
+        return decoded, await self._infer(replace(job, pixels=_pixels_of(decoded.result)), card)
 
     def _decoded(self, decoded: Done[tuple[Pixels, Geometry]], header: ImageHeader, ago_s: float) -> None:
         tracing.took("decode", decoded.run_s, decoded.queue_s, ago_s=ago_s, format=header.format, pixels=header.pixels)
 
     async def infer(self, job: Job, card: ModelCard) -> Outputs:
         """The engine's answer, once the predictor, the metrics and the model's statistics know of it."""
+        with self._circuits.watched(card):
+            return await self._infer(job, card)
+
+    async def _infer(self, job: Job, card: ModelCard) -> Outputs:
         with self._asking(card):
             outputs = await self._engine.infer(job)
             self._ran(card, len(job.pixels), outputs)
@@ -196,8 +214,14 @@ class Execution:
         self._metrics.batch_size.labels(card.name).observe(outputs.batch_rows)
         self.statistics.ran(card.name, rows=rows, batch_rows=outputs.batch_rows, infer_ms=outputs.infer_ms)
 
-    async def _finish(self, finish: Finish, raw: Raw, ask: Ask) -> tuple[Any, float, float]:
-        """What `finish` makes of the outputs, and the milliseconds it waited and worked. Raises DeadlineExceeded."""
+    async def _finish(self, raw: Raw, ask: Ask, timing_ms: dict[str, float]) -> tuple[Any, float]:
+        """What the request makes of the outputs, and the milliseconds it took; its waiting is added to `queue`.
+
+        Raises DeadlineExceeded, EngineFailed for outputs that cannot be what they should be.
+        """
+        finish = ask.finish
+        if finish is None:
+            return None, 0.0
         remaining_s = None if ask.keep_late else ask.deadline_s - time.monotonic()
         try:
             async with asyncio.timeout(remaining_s):
@@ -211,7 +235,8 @@ class Execution:
         except TimeoutError:
             raise DeadlineExceeded("the model answered, but its answer was not made ready in time") from None
         self._predictor.observe_post(raw.header, finish.post, done.run_s * 1e3)
-        return done.result, done.queue_s * 1e3, done.run_s * 1e3
+        timing_ms["queue"] += done.queue_s * 1e3
+        return done.result, done.run_s * 1e3
 
     async def warm(self, limits: SizeLimits) -> None:
         """Starts every worker and decodes a dot of each format, so that no request pays for Pillow's imports."""

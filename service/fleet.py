@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
 
-from service.engines.protocol import Engine
+from service.circuits import Circuit, Circuits
+from service.engines.protocol import Engine, Entry
 from service.errors import (
     EngineUnavailable,
     ModelNotExported,
@@ -43,6 +44,7 @@ class Fleet:
         self._engine = engine
         self._metrics = metrics
         self._poll_interval_s = poll_interval_s
+        self.circuits = Circuits(metrics)
         self.inventory = Inventory(engine, metrics, memory_budget_bytes, self._refresh)
         self._selection = Selection(())
         self._resident_of: dict[Variants, Variants | None] = {}
@@ -83,6 +85,10 @@ class Fleet:
     def state(self, name: str) -> State:
         return self.inventory.state(name)
 
+    def circuit(self, card: ModelCard) -> Circuit:
+        """Whether the router leaves it out for now, because it fails time after time."""
+        return self.circuits.state(card, time.monotonic())
+
     def loaded(self, card: ModelCard) -> bool:
         """Whether new work may go to it now."""
         return self.inventory.loaded(card.name)
@@ -112,6 +118,12 @@ class Fleet:
         raise NotReady(
             "no model is ready: the repository is empty, or the inference server does not answer yet",
         )
+
+    def require_well(self) -> None:
+        """As `require_ready`; raises NotReady as well while every model that is loaded fails whatever it is given."""
+        self.require_ready()
+        if self.loaded_cards and all(self.circuit(card) == "open" for card in self.loaded_cards):
+            raise NotReady("every model fails, and is left alone for a while")
 
     def card(self, name: str) -> ModelCard:
         """The model of that exact name. Raises UnknownModel, ModelNotExported."""
@@ -204,7 +216,7 @@ class Fleet:
     async def _look(self) -> None:
         looked_s = time.monotonic()
         try:
-            entries = await self._engine.entries()
+            entries = await self._entries()
         except VisionError as err:
             if self._reachable:
                 log.warning("the engine is away: %s", err.detail)
@@ -215,6 +227,15 @@ class Fleet:
         else:
             self._reachable = True
             self.inventory.see(entries, looked_s)
+
+    async def _entries(self) -> list[Entry]:
+        """What the engine has. One that was there a moment ago is asked twice: slow once is not away."""
+        try:
+            return await self._engine.entries()
+        except VisionError:
+            if not self._reachable:
+                raise
+            return await self._engine.entries()
 
     def _refresh(self) -> None:
         """Something came, went or changed: what was derived from it is derived anew."""
@@ -228,6 +249,7 @@ class Fleet:
                 self._metrics.model_info.labels(
                     card.name, card.task, card.precision, card.backend, card.weights.source, card.onnx_sha256
                 ).set(1.0)
+            self.circuits.keep(usable)
         self._was_ready = self._was_ready or bool(self.loaded_cards)
         self._metrics.model_ready.clear()
         for name in inventory.cards:

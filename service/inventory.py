@@ -259,10 +259,12 @@ class Inventory:
     def _tell_metrics(self) -> None:
         for family in (self._metrics.model_state, self._metrics.model_refused, self._metrics.model_memory):
             family.clear()
-        for name in self._entries:
+        for name, entry in self._entries.items():
             refusal = self._refusal(name)
             if refusal and self.residency.place(name) is None:
                 self._metrics.model_refused.labels(name, refusal).set(1)
+            elif entry.loaded and entry.refused:
+                self._metrics.model_refused.labels(name, entry.refused).set(1)
             self._metrics.model_state.labels(name, self.state(name)).set(1)
             if self.residency.place(name) is not None:
                 self._metrics.model_memory.labels(name).set(self.residency.bytes_of(name))

@@ -141,7 +141,8 @@ class Metrics:
         )
         self.model_refused = Gauge(
             "vision_model_refused",
-            "1 for an entry that is refused: config, incomplete, digest, external-data, graph, contract or too-large.",
+            "1 for an entry that is refused, whether or not what it replaces is served on: config, incomplete, digest, "
+            "external-data, graph, memory, contract or too-large.",
             ("model", "reason"),
             registry=registry,
         )
@@ -162,6 +163,18 @@ class Metrics:
             "vision_model_loads",
             "Models loaded by this gateway, by why and how it ended.",
             ("model", "why", "outcome"),
+            registry=registry,
+        )
+        self.model_failures = Counter(
+            "vision_model_failures",
+            "Work of a model that failed, or gave what cannot be an answer.",
+            ("model",),
+            registry=registry,
+        )
+        self.model_circuit_open = Gauge(
+            "vision_model_circuit_open",
+            "1 while the model failed so often in a row that the router takes others, or tries it once in a while.",
+            ("model",),
             registry=registry,
         )
         self.model_evictions = Counter(
@@ -204,6 +217,12 @@ class Metrics:
                 ("tier", "model", "reason"),
                 registry=registry,
             )
+        )
+        self.reroutes = Counter(
+            "vision_reroutes",
+            "Requests whose chosen model failed, by that model and whether another one answered: answered or failed.",
+            ("model", "outcome"),
+            registry=registry,
         )
         self.hedges = Counter(
             "vision_hedges", "Hedges fired, by whether their answer was the one used.", ("result",), registry=registry

@@ -15,10 +15,12 @@ from service.decision import Chooser, Decision
 from service.errors import (
     DeadlineExceeded,
     DeadlineInfeasible,
+    EngineFailed,
     EngineUnavailable,
     ModelUnavailable,
     Overloaded,
     UnknownModel,
+    VisionError,
 )
 from service.execution import Execution, Inferred
 from service.fair_share import Permits
@@ -32,12 +34,17 @@ from service.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The outputs, and the decision behind them. `hedged`: the fastest model was fired as well."""
+    """The outputs, and the decision behind them.
+
+    hedged  the fastest model was fired as well
+    failed  models that were chosen for the request before, and failed
+    """
 
     decision: Decision
     pictures: list[Inferred]
     hedged: bool = False
     cascade: Outcome | None = None
+    failed: tuple[str, ...] = ()
 
     @property
     def card(self) -> ModelCard:
@@ -47,7 +54,7 @@ class Served:
     @property
     def degraded(self) -> bool:
         fell_back = self.card is not self.decision.card and self.cascade != "sure"
-        return self.decision.choice.degraded or fell_back
+        return self.decision.choice.degraded or fell_back or bool(self.failed)
 
 
 @dataclass
@@ -70,11 +77,19 @@ class Pipeline:
         """The model's outputs for every picture, in order. Raises whatever keeps any of them from being answered."""
         with self.permit(ask.client):
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
+            failure: EngineFailed | None = None
             for last in (False, False, True):
-                decision = self._choose(headers, ask)
+                decision = self._choose(headers, ask) if failure is None else self._instead(headers, ask, failure)
                 try:
                     served = await self._run_loaded(pictures, headers, decision, ask)
                     break
+                except EngineFailed as err:
+                    # Another model may do better, once: it may as well be the picture. Who named a model is told.
+                    if failure is not None:
+                        self.metrics.reroutes.labels(failure.model, "failed").inc()
+                    if ask.model is not None or failure is not None or last:
+                        raise
+                    failure = err
                 except (ModelUnavailable, UnknownModel):
                     # Gone between the choice and the run. Who named it is told; who did not gets another one.
                     self.fleet.model_lost(decision.card.name)
@@ -86,12 +101,26 @@ class Pipeline:
                 except DeadlineExceeded:
                     self.learn_miss(decision, ask)
                     raise
+            if failure is not None:
+                self.metrics.reroutes.labels(failure.model, "answered").inc()
+                served = replace(served, failed=(failure.model,))
             self._learn(served, ask)
             return served
 
-    def _choose(self, headers: list[ImageHeader], ask: Ask) -> Decision:
+    def _instead(self, headers: list[ImageHeader], ask: Ask, failure: EngineFailed) -> Decision:
+        """A model in place of the one that failed. Raises the failure if none is left that answers in time."""
+        try:
+            decision = self._choose(headers, ask, frozenset({failure.model}))
+        except VisionError:
+            decision = None
+        if decision is None or decision.card.name == failure.model:
+            self.metrics.reroutes.labels(failure.model, "failed").inc()
+            raise failure
+        return decision
+
+    def _choose(self, headers: list[ImageHeader], ask: Ask, without: frozenset[str] = frozenset()) -> Decision:
         with tracing.stage("route"):
-            decision = self.chooser.decide(headers, ask)
+            decision = self.chooser.decide(headers, ask, without)
         said = decision.choice.reason
         tracing.say(chosen=decision.card.name, reason=said, predicted_ms=round(decision.p95_ms, 3))
         return decision
@@ -116,7 +145,8 @@ class Pipeline:
         try:
             if len(pictures) > 1:
                 return Served(decision, await self._run_all(pictures, headers, decision, ask, announced))
-            if ask.strategy == "cascade" and (first := first_model(decision)) is not None:
+            first = first_model(decision) if ask.strategy == "cascade" else None
+            if first is not None and self._trusted(first):
                 return await self._run_cascade(pictures[0], headers[0], decision, ask, first)
             return await self._run_one(pictures[0], headers[0], decision, ask, announced[0])
         finally:
@@ -150,7 +180,7 @@ class Pipeline:
         self.hedges.earn()
         chosen = self.execution.run(picture, header, decision.card, ask, arrived)
         plan = None if ask.keep_late else plan_hedge(decision)
-        if plan is None:
+        if plan is None or not self._trusted(plan.card):
             return Served(decision, [await chosen])
         wait_s = max(0.0, plan.fire_at_ms - ask.spent_ms()) / 1e3
         hedge_card = plan.card
@@ -179,6 +209,9 @@ class Pipeline:
             raise ModelUnavailable(f"{card.name} is not loaded any more")
         async with self.fleet.in_use(card, ask.deadline_s):
             return await self.execution.run(picture, header, card, ask)
+
+    def _trusted(self, card: ModelCard) -> bool:
+        return self.fleet.circuit(card) == "closed"
 
     def _learn(self, served: Served, ask: Ask) -> None:
         took_ms = ask.spent_ms()

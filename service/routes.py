@@ -28,6 +28,7 @@ from service.schemas import (
     Health,
     ModelDetail,
     ModelList,
+    Readiness,
     RouteAnswer,
     RouteTaskQuery,
 )
@@ -112,7 +113,7 @@ async def route(request: Request) -> Response:
         pictures, _ = await read_body(request, gateway, ask)
         header = read_header(pictures[0].data, gateway.pipeline.size_limits, field=pictures[0].field)
     looked = gateway.pipeline.chooser.look([header or _TYPICAL_PICTURE], ask)
-    answer = route_answer(request_id(request.scope), ask, header, looked)
+    answer = route_answer(request_id(request.scope), ask, header, looked, gateway.fleet)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -126,7 +127,7 @@ async def list_models(gateway: Gate) -> ModelList:
         ready=fleet.ready,
         tiers_ms={tier: gateway.settings.tier_budget_ms(tier) for tier in get_args(Tier)},
         max_budget_ms=gateway.settings.max_budget_ms,
-        models=[model_info(card, gateway.predictor, fleet.state(card.name)) for card in fleet.cards],
+        models=[model_info(card, gateway.predictor, fleet) for card in fleet.cards],
     )
 
 
@@ -135,7 +136,7 @@ async def get_model(
     gateway: Gate, name: Annotated[str, Path(max_length=200, description="As `GET /v1/models` lists it.")]
 ) -> ModelDetail:
     """One model, with the names of its classes."""
-    return model_detail(gateway.fleet.card(name), gateway.predictor, gateway.fleet.state(name))
+    return model_detail(gateway.fleet.card(name), gateway.predictor, gateway.fleet)
 
 
 @router.get("/health/live", operation_id="live", tags=["health"])
@@ -145,10 +146,11 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", operation_id="ready", tags=["health"], responses=problems(503))
-async def ready(gateway: Gate) -> Health:
-    """200 if a request would be answered: the engine is there and has a model."""
-    gateway.fleet.require_ready()
-    return Health(status="ready")
+async def ready(gateway: Gate) -> Readiness:
+    """200 if a request would be answered: the engine is there and has a model that does not always fail."""
+    gateway.fleet.require_well()
+    cards = gateway.fleet.loaded_cards
+    return Readiness(status="ready", failing=[card.name for card in cards if gateway.fleet.circuit(card) != "closed"])
 
 
 def _check_top_k(gateway: Gateway, ask: Ask, top_k: int) -> None:

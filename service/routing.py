@@ -5,6 +5,7 @@ feasible  p95 ≤ what remains of the budget less the headroom (service/headroom
 chosen    the most accurate feasible one, less what its work is likely to cost those who come later (Pressure); within
           0.3 points of it, the cheapest
 held      a better model than the last one must have been feasible a few times in a row: no flapping
+avoided   a model whose circuit is open (service/circuits.py) is not feasible as long as another one would do
 degraded  nothing is feasible: the fastest, if it will still make it
 refused   not even that: now (503, come back), or ever (422, the budget is below any model's unloaded time)
 """
@@ -30,7 +31,7 @@ STEP_UP_AFTER = 3
 # Share of the remaining budget that a request of each priority may spend waiting for others.
 WAIT_SHARE = {1: 1.0, 2: 0.9, 3: 0.4}
 
-Reason = Literal["most-accurate", "within-budget", "cheaper-equal", "held", "degraded", "pinned"]
+Reason = Literal["most-accurate", "within-budget", "cheaper-equal", "held", "circuit-open", "degraded", "pinned"]
 RefusalKind = Literal["budget-unsatisfiable", "accuracy-unsatisfiable", "deadline-infeasible", "model-loading"]
 
 
@@ -149,29 +150,36 @@ def choose(
     room_ms: float,
     steadiness: Steadiness,
     pressure: float = 0.0,
+    well: Flags | None = None,
 ) -> Choice | Refusal:
     """The variant to use, or why there is none. `variants` must not be empty.
 
     room_ms   processor time that may go first without making admitted requests late
     pressure  probability that work taken on now costs a later request its answer, 0..1
+    well      (V,) false for those that fail time after time; where all that are accurate enough do, it changes nothing
     """
     accurate = np.ones(len(variants.cards), dtype=bool)
     if demand.min_accuracy is not None:
         accurate = variants.accuracy >= demand.min_accuracy
         if not accurate.any():
             return Refusal("accuracy-unsatisfiable", float(estimates.unloaded_ms.min()))
-    feasible = accurate & _in_time(estimates, demand) & (estimates.work_ms <= room_ms)
+    trusted = accurate if well is None or not (accurate & well).any() else accurate & well
+    fits = accurate & _in_time(estimates, demand) & (estimates.work_ms <= room_ms)
     if _waits_too_long(estimates, demand):
-        feasible[:] = False
+        fits[:] = False
+    feasible = fits & trusted
     if not feasible.any():
-        return _fall_back(estimates, demand, accurate, room_ms)
-    worth = np.where(feasible, _worth(variants, estimates, accurate, pressure), -np.inf)
+        return _fall_back(estimates, demand, accurate, trusted, room_ms)
+    worth_of_all = _worth(variants, estimates, trusted, pressure)
+    worth = np.where(feasible, worth_of_all, -np.inf)
     best = int(worth.argmax())  # variants are sorted: of equals the first is the most accurate
     equal = feasible & (worth >= worth[best] - ACCURACY_BAND)
     wanted = int(np.where(equal, estimates.run_ms, np.inf).argmin())
     index = steadiness.settle(variants, feasible, wanted)
     if index != wanted:
         return Choice(index, "held")
+    if (worth_of_all[fits & ~trusted] > worth[best] + ACCURACY_BAND).any():
+        return Choice(index, "circuit-open")
     if wanted != best:
         return Choice(index, "cheaper-equal")
     return Choice(index, "most-accurate" if best == int(accurate.argmax()) else "within-budget")
@@ -217,12 +225,14 @@ def _waits_too_long(estimates: Estimates, demand: Demand) -> bool:
     return estimates.wait_ms > share * (demand.budget_ms - estimates.spent_ms)
 
 
-def _fall_back(estimates: Estimates, demand: Demand, accurate: Flags, room_ms: float) -> Choice | Refusal:
-    fits = accurate & (estimates.work_ms <= room_ms) & _will_make_it(estimates, demand)
+def _fall_back(
+    estimates: Estimates, demand: Demand, accurate: Flags, trusted: Flags, room_ms: float
+) -> Choice | Refusal:
+    fits = trusted & (estimates.work_ms <= room_ms) & _will_make_it(estimates, demand)
     if demand.degrade and fits.any() and not _waits_too_long(estimates, demand):
         return Choice(int(np.where(fits, estimates.p50_ms, np.inf).argmin()), "degraded")
     unloaded_ms = float(np.where(accurate, estimates.unloaded_ms, np.inf).min())
-    loaded_ms = float(np.where(accurate, estimates.p95_ms, np.inf).min())
+    loaded_ms = float(np.where(trusted, estimates.p95_ms, np.inf).min())
     return _refusal(estimates, demand, unloaded_ms, loaded_ms)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.ask import Strategy, TierLabel
 from service.cascade import Outcome
+from service.circuits import Circuit
 from service.inventory import State
 from service.manifest import Interpolation, Precision, ResizeMode, SegmentKind, Task
 from service.routing import Reason
@@ -175,6 +176,9 @@ class Routing(Wire):
         None, description="strategy=cascade only: the first model was sure, or was asked again, or time ran out."
     )
     hedged: bool = Field(False, description="The fastest model was fired as well, because the chosen one came late.")
+    failed: list[str] = Field(
+        [], description="Models that were chosen for this request first, and failed; the answer is another one's."
+    )
     candidates: int = Field(description="How many models there were to choose from; POST /v1/route lists them.")
 
 
@@ -309,6 +313,11 @@ class ModelInfo(Wire):
     state: State = Field(
         description="`loaded`: answers at once. `cold`: is loaded when asked for. `withdrawn`: an operator unloaded it."
     )
+    circuit: Circuit = Field(
+        "closed",
+        description="`open`: it failed several times in a row, and the router takes others for a while. "
+        "`half-open`: it tries one request with it.",
+    )
     variant_of: str
     task: Task
     segment_kind: SegmentKind | None
@@ -355,6 +364,10 @@ class ModelList(Wire):
 
 class Health(Wire):
     status: Literal["live", "ready"]
+
+
+class Readiness(Health):
+    failing: list[str] = Field([], description="Models whose circuit is not closed: they failed time after time.")
 
 
 class Problem(BaseModel):

@@ -130,6 +130,16 @@ class TritonServer:
             self.kill()
         self._process = None
 
+    def send(self, number: signal.Signals) -> None:
+        """Sends it to the server and to the stubs that run its models."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """Ends it at once, as a crash or an out-of-memory kill would, and removes the shared memory it leaves."""
         if self._process is None:

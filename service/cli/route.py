@@ -20,6 +20,7 @@ _WHY = {
     "within-budget": "a more accurate one exists, but would not surely be in time",
     "cheaper-equal": "practically as accurate as the best feasible one, and cheaper",
     "held": "a better one has only just become feasible",
+    "circuit-open": "a better one fails time after time, and is left out for a while",
     "degraded": "none is surely in time: the fastest",
     "pinned": "you named it",
 }

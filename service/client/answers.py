@@ -112,7 +112,8 @@ def _common(document: Document, source: Source) -> dict[str, Any]:
 
 
 def _routing(document: Document) -> Routing:
-    return Routing(**{name: document[name] for name in Routing.__slots__})
+    failed = tuple(document.get("failed", ()))
+    return Routing(**{name: document[name] for name in Routing.__slots__ if name != "failed"}, failed=failed)
 
 
 def _things(document: Document) -> tuple[Thing, ...]:

@@ -37,6 +37,7 @@ class Routing:
 
     tier     a name, `custom` for a budget in milliseconds, `none` for a model that was named without one
     reason   as docs/api.md lists them
+    failed   models that were chosen first, and failed
     """
 
     tier: str
@@ -47,6 +48,7 @@ class Routing:
     hedged: bool
     cascade: str | None
     candidates: int
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -1,22 +1,23 @@
-"""Whether work should go to a server. Pure: events and the caller's clock in, yes or no out.
+"""Whether work should go to a server, or to a model. Pure: events and the caller's clock in, yes or no out.
 
 closed     it gets work
-open       it failed twice in a row: nothing goes there, for a second, then two, at most ten
+open       it failed several times in a row: nothing goes there for a pause, twice as long each time a trial fails
 half-open  that time is over, or it answered when it was looked at: one piece of work at a time, as a trial
 """
 
 from __future__ import annotations
 
-_FAILURES = 2
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 10.0
-
 
 class Breaker:
-    def __init__(self) -> None:
+    """`failures` in a row open it; the defaults are those of a server, which is looked at every second."""
+
+    def __init__(self, failures: int = 2, first_pause_s: float = 1.0, longest_pause_s: float = 10.0) -> None:
+        self._failures = failures
+        self._first_pause_s = first_pause_s
+        self._longest_pause_s = longest_pause_s
         self._failed_work = 0
         self._failed_looks = 0
-        self._pause_s = _FIRST_PAUSE_S
+        self._pause_s = first_pause_s
         self._open_until_s: float | None = None
         self._trials = 0
 
@@ -24,6 +25,10 @@ class Breaker:
     def ejected(self) -> bool:
         """Open or half-open: not trusted yet."""
         return self._open_until_s is not None
+
+    def paused(self, now_s: float) -> bool:
+        """Open, and not half-open yet."""
+        return self._open_until_s is not None and now_s < self._open_until_s
 
     def allows(self, now_s: float) -> bool:
         if self._open_until_s is None:
@@ -39,27 +44,29 @@ class Breaker:
         self._trials -= 1
 
     def worked(self) -> None:
-        """A piece of work was answered: the server is well."""
+        """A piece of work was answered: it is well."""
         self._failed_work = 0
         self._open_until_s = None
-        self._pause_s = _FIRST_PAUSE_S
+        self._pause_s = self._first_pause_s
 
     def failed(self, now_s: float) -> bool:
-        """A piece of work was lost there; true if that ejects the server."""
+        """A piece of work was lost there; true if that opens it."""
         self._failed_work += 1
-        return self._eject(self._failed_work >= _FAILURES or self.ejected, now_s)
+        return self._eject(self._failed_work >= self._failures or self.ejected, now_s)
 
     def looked(self, now_s: float, *, well: bool) -> bool:
         """It was asked what it has, and answered or not; true if that ejects the server."""
         self._failed_looks = 0 if well else self._failed_looks + 1
         if well and self._open_until_s is not None:
             self._open_until_s = min(self._open_until_s, now_s)
-        return not well and self._eject(self._failed_looks >= _FAILURES or self.ejected, now_s)
+        return not well and self._eject(self._failed_looks >= self._failures or self.ejected, now_s)
 
     def _eject(self, far_enough: bool, now_s: float) -> bool:
         if not far_enough:
             return False
-        first = not self.ejected
+        first = self._open_until_s is None
+        # What had begun before it opened, and fails after that, is no trial.
+        if self._open_until_s is not None and now_s >= self._open_until_s:
+            self._pause_s = min(self._longest_pause_s, self._pause_s * 2)
         self._open_until_s = now_s + self._pause_s
-        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
         return first

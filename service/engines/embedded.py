@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import math
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from service.engines.idle_cores import IdleCores, Sessions
 from service.engines.protocol import Before, Entry, Item, Job, Load, Outputs, Result
-from service.engines.repository_folder import OnDisk, RepositoryFolder, Signature
+from service.engines.repository_folder import OnDisk, RepositoryFolder, Signature, signature_of
 from service.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -41,6 +42,10 @@ Arrays = dict[str, NDArray[np.generic]]
 
 # Of the thread that loads: it gets what the workers leave, where the system knows priorities of threads (Linux).
 _LOADER_NICENESS = 10
+_LOOKS_FOR_THE_MISSING = 10
+_LOOK_AGAIN_S = 0.02
+# What did not fit into memory may fit when somebody else has gone.
+_MEMORY_AGAIN_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ class EmbeddedEngine:
         self._found: dict[str, OnDisk] = {}
         self._loaded: dict[str, _Loaded] = {}
         self._refused: dict[str, tuple[Signature, InvalidEntry]] = {}
+        self._try_again_s: dict[str, float] = {}
         self._held_out: set[str] = set()
         self._loading = asyncio.Lock()
         self._loader = ThreadPoolExecutor(1, "model-loader", initializer=_lower_priority)
@@ -200,6 +206,12 @@ class EmbeddedEngine:
         """Looks at the folder. What went is dropped, what changed is loaded anew; if `load_all`, what came as well."""
         async with self._loading:
             self._found = await asyncio.to_thread(self._folder.scan)
+            for _ in range(_LOOKS_FOR_THE_MISSING):
+                if self._loaded.keys() <= self._found.keys():
+                    break
+                # Replaced by two renames, an entry is away for a moment; nobody shall be told that it is gone.
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                self._found = await asyncio.to_thread(self._folder.scan)
             for name in self._loaded.keys() - self._found.keys():
                 del self._loaded[name]
                 self._drop_wide(name)
@@ -219,14 +231,17 @@ class EmbeddedEngine:
     def _refusal(self, name: str, on_disk: OnDisk) -> InvalidEntry | None:
         """Why these very files cannot be loaded, if that was tried."""
         signature, err = self._refused.get(name, (None, None))
+        if err is not None and err.reason == "memory" and time.monotonic() >= self._try_again_s.get(name, math.inf):
+            return None
         return err if signature == on_disk.signature else None
 
     def _entry(self, name: str, on_disk: OnDisk) -> Entry:
-        loaded = self._loaded.get(name)
-        if loaded is not None:
-            return Entry(name, loaded.card, loaded=True)
         refusal = self._refusal(name, on_disk)
-        return Entry(name, on_disk.card, loaded=False, refused=refusal.reason if refusal else on_disk.refused)
+        refused = refusal.reason if refusal else on_disk.refused
+        loaded = self._loaded.get(name)
+        if loaded is not None:  # if what lies there now is refused, what it replaces goes on
+            return Entry(name, loaded.card, loaded=True, refused=refused)
+        return Entry(name, on_disk.card, loaded=False, refused=refused)
 
     async def _load(self, name: str, on_disk: OnDisk) -> int:
         """Loads one entry beside whatever runs; a bad one is refused with one log line, and what it replaces stays."""
@@ -234,9 +249,11 @@ class EmbeddedEngine:
         try:
             if on_disk.card is None:
                 raise InvalidEntry(f"{name}: {on_disk.refused}", on_disk.refused)
-            session = await self._in_loader(self._open_entry, self._folder.folder / name, on_disk.card)
+            entry = self._folder.folder / name
+            session = await self._in_loader(self._open_entry, entry, on_disk.card, on_disk.signature)
         except InvalidEntry as err:
             self._refused[name] = (on_disk.signature, err)
+            self._try_again_s[name] = time.monotonic() + _MEMORY_AGAIN_AFTER_S
             log.error("refused: %s", err.detail)
             raise
         except OSError as err:  # it went while it was read: refused this once, the next look sees what is there then
@@ -255,7 +272,7 @@ class EmbeddedEngine:
             raise EngineUnavailable("the service is shutting down")
         return await asyncio.get_running_loop().run_in_executor(self._loader, what, *arguments)
 
-    def _open_entry(self, entry: Path, card: ModelCard) -> ort.InferenceSession:
+    def _open_entry(self, entry: Path, card: ModelCard, signature: Signature) -> ort.InferenceSession:
         check_files(entry, card)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # the worker threads are the parallelism
@@ -265,7 +282,11 @@ class EmbeddedEngine:
             session = ort.InferenceSession(onnx_path(entry), options, providers=list(self._providers))
             _check_and_warm(card, session)
         except Exception as err:  # ONNX Runtime's exceptions share no base class
+            if _is_lack_of_memory(err):
+                raise InvalidEntry(f"{entry.name}: there is not enough memory to load it: {err}", "memory") from err
             raise InvalidEntry(f"{entry.name}: ONNX Runtime refuses it: {err}", "graph") from err
+        if signature_of(entry) != signature:  # what was opened need not be what was checked
+            raise OSError(f"{entry.name} was replaced while it was read")
         return session
 
     def _drop_wide(self, name: str) -> None:
@@ -277,7 +298,13 @@ class EmbeddedEngine:
             return None
         path = onnx_path(self._folder.folder / card.name)
         graph = (card.name, card.onnx_sha256)
-        return IdleCores(self._wide_sessions, graph, path, lambda wide: _check_and_warm(card, wide))
+
+        def check(wide: Any) -> None:
+            # The file may have become another one since this model was loaded from it.
+            check_files(self._folder.folder / card.name, card)
+            _check_and_warm(card, wide)
+
+        return IdleCores(self._wide_sessions, graph, path, check)
 
     def _lane(self, card: ModelCard, session: ort.InferenceSession, running: list[None]) -> Lane[Job, _Ran]:
         idle = self._idle_cores(card)
@@ -317,13 +344,20 @@ def _resident_bytes() -> int:
 
 
 def _check_and_warm(card: ModelCard, session: ort.InferenceSession) -> None:
-    """Runs one grey picture, so that the first request does not pay for it, and compares names with the card."""
+    """Runs one grey picture, so that the first request does not pay for it, and compares the outputs with the card."""
     grey = np.full((1, *card.resize.size_hw, 3), 114, np.uint8)
     names = {output.name for output in session.get_outputs()}
     missing = {spec.name for spec in card.outputs} - names
     if missing:
         raise ValueError(f"the graph has no output {', '.join(sorted(missing))}")
-    session.run(None, {card.input_name: grey})
+    wanted = [spec.name for spec in card.outputs]
+    check_outputs(card, dict(zip(wanted, session.run(wanted, {card.input_name: grey}), strict=True)), 1)
+
+
+def _is_lack_of_memory(err: Exception) -> bool:
+    """Of ONNX Runtime's exceptions only the sentence says so."""
+    said = str(err).lower()
+    return isinstance(err, MemoryError) or "bad_alloc" in said or "failed to allocate memory" in said
 
 
 def _run_alone(card: ModelCard, session: Any, idle: IdleCores, job: Job) -> _Ran:

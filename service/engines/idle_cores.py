@@ -71,17 +71,18 @@ class Sessions:
         self._providers = providers
         self._lock = threading.Lock()
         self._open: OrderedDict[Graph, Any] = OrderedDict()
+        self._failed: set[Graph] = set()
         self._opening = False
         self._opener: threading.Thread | None = None
 
     def get(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> Any | None:
-        """The graph's session; None until it has been opened, which the first call begins."""
+        """The graph's session; None until it has been opened, which the first call begins, or if it could not be."""
         with self._lock:
             session = self._open.get(graph)
             if session is not None:
                 self._open.move_to_end(graph)
                 return session
-            if self._opening:
+            if self._opening or graph in self._failed:
                 return None
             self._opening = True
             self._opener = threading.Thread(target=self._make, args=(graph, path, warm), name="idle-cores", daemon=True)
@@ -100,6 +101,7 @@ class Sessions:
         with self._lock:
             for graph in [graph for graph in self._open if graph[0] == name]:
                 del self._open[graph]
+            self._failed = {graph for graph in self._failed if graph[0] != name}
 
     def _make(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> None:
         try:
@@ -110,7 +112,9 @@ class Sessions:
             session = None
         with self._lock:
             self._opening = False
-            if session is not None:
+            if session is None:
+                self._failed.add(graph)
+            else:
                 self._open[graph] = session
                 while len(self._open) > MOST_SESSIONS:
                     self._open.popitem(last=False)

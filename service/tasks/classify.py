@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,12 +42,9 @@ def most_likely(
     sharpens, the order stays. Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     Raises EngineFailed if the model gave anything but numbers.
     """
-    if not np.isfinite(probabilities).all():
-        raise EngineFailed("the model gave probabilities that are no numbers")
+    _check_probabilities(probabilities)
     if len(probabilities) > len(names):
         raise EngineFailed("the model gave a class that has no name")
-    if probabilities.min() < -_SUM_TOLERANCE or abs(float(probabilities.sum()) - 1) > _SUM_TOLERANCE:
-        raise EngineFailed("the model gave probabilities that are none: they do not sum to 1")
     scaled = probabilities if temperature == 1.0 else _with_temperature(probabilities, temperature)  # (C,)
     # Ranked before scaling: close to temperature 0 all but the first underflow to the same score.
     classes = len(probabilities)
@@ -58,6 +56,21 @@ def most_likely(
         candidates = np.arange(classes)
     order = candidates[np.argsort(-probabilities[candidates], kind="stable")][:top_k]
     return [Label(names[i], int(i), float(scaled[i])) for i in order]
+
+
+def check_classified(arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Raises EngineFailed if a classifier's outputs, whichever are there, cannot be what they are called."""
+    if "probabilities" in arrays:
+        _check_probabilities(arrays["probabilities"].astype(np.float64))
+    if "embedding" in arrays and not np.isfinite(arrays["embedding"].astype(np.float64)).all():
+        raise EngineFailed("the model gave an embedding that is no numbers")
+
+
+def _check_probabilities(probabilities: NDArray[np.floating]) -> None:
+    if not np.isfinite(probabilities).all():
+        raise EngineFailed("the model gave probabilities that are no numbers")
+    if probabilities.min() < -_SUM_TOLERANCE or abs(float(probabilities.sum()) - 1) > _SUM_TOLERANCE:
+        raise EngineFailed("the model gave probabilities that are none: they do not sum to 1")
 
 
 def _with_temperature(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ export const REASONS = {
   "within-budget": "a more accurate one exists, but would not surely be in time",
   "cheaper-equal": "within 0.3 points of the most accurate feasible one, and cheaper",
   held: "a better one has only just become feasible; the router waits for three such decisions in a row",
+  "circuit-open": "a better one fails time after time, and is left out for a while",
   degraded: "none is surely in time: this is the fastest, which typically is",
   pinned: "you named it",
 };

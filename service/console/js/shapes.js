@@ -30,7 +30,7 @@ export const SHAPES = {
       "id": 1, "warnings": 1, "timing_ms": 1,
       "model": {"name": 1, "precision": 1, "backend": 1, "accuracy": 1, "accuracy_metric": 1, "weights": 1},
       "image": {"width": 1, "height": 1},
-      "routing": {"tier": 1, "budget_ms": 1, "predicted_ms": 1, "quantile": 1, "reason": 1, "degraded": 1, "hedged": 1, "cascade": 1},
+      "routing": {"tier": 1, "budget_ms": 1, "predicted_ms": 1, "quantile": 1, "reason": 1, "degraded": 1, "hedged": 1, "cascade": 1, "failed": 1},
       "predictions": [{"label": 1, "class_id": 1, "score": 1}]
     }
   },
@@ -40,7 +40,7 @@ export const SHAPES = {
       "id": 1, "warnings": 1, "timing_ms": 1,
       "model": {"name": 1, "precision": 1, "backend": 1, "accuracy": 1, "accuracy_metric": 1, "weights": 1},
       "image": {"width": 1, "height": 1},
-      "routing": {"tier": 1, "budget_ms": 1, "predicted_ms": 1, "quantile": 1, "reason": 1, "degraded": 1, "hedged": 1, "cascade": 1},
+      "routing": {"tier": 1, "budget_ms": 1, "predicted_ms": 1, "quantile": 1, "reason": 1, "degraded": 1, "hedged": 1, "cascade": 1, "failed": 1},
       "predictions": [{"label": 1, "class_id": 1, "score": 1, "box": {"xmin": 1, "ymin": 1, "xmax": 1, "ymax": 1}}]
     }
   },
@@ -50,7 +50,7 @@ export const SHAPES = {
       "id": 1, "kind": 1, "warnings": 1, "timing_ms": 1,
       "model": {"name": 1, "precision": 1, "backend": 1, "accuracy": 1, "accuracy_metric": 1, "weights": 1},
       "image": {"width": 1, "height": 1},
-      "routing": {"tier": 1, "budget_ms": 1, "predicted_ms": 1, "quantile": 1, "reason": 1, "degraded": 1, "hedged": 1, "cascade": 1},
+      "routing": {"tier": 1, "budget_ms": 1, "predicted_ms": 1, "quantile": 1, "reason": 1, "degraded": 1, "hedged": 1, "cascade": 1, "failed": 1},
       "predictions": [{
         "label": 1, "class_id": 1, "score": 1, "area_px": 1, "rle": {"size": 1, "counts": 1},
         "box": {"xmin": 1, "ymin": 1, "xmax": 1, "ymax": 1}

@@ -243,6 +243,7 @@ function modelText({ model, routing }) {
   const parts = [model.precision, model.backend];
   if (model.accuracy !== null) parts.push(`${model.accuracy_metric} ${model.accuracy.toFixed(1)} %`);
   if (routing.hedged) parts.push("hedged");
+  if (routing.failed.length) parts.push(`instead of ${routing.failed.join(", ")}, which failed`);
   if (routing.cascade) parts.push(`cascade: ${routing.cascade}`);
   if (routing.degraded) parts.push("degraded");
   return parts.join(" · ");
