@@ -16,6 +16,7 @@ from service.bodies import BodyLimits, Picture, read_pictures
 from service.clients import Client, client_of
 from service.errors import InvalidParameter
 from service.gateway import Gateway
+from service.hang_up import hang_up_of
 from service.manifest import SegmentKind, Task
 from service.pipeline import Served
 from service.request_id import ClientGone, received_s
@@ -137,6 +138,25 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     Raises ClientGone then.
     """
+    hang_up = hang_up_of(request.scope)
+    if hang_up is None:
+        return await _unless_told(request, work)
+    if hang_up.happened:
+        work.close()
+        raise ClientGone
+    hang_up.cancels = asyncio.current_task()
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if hang_up.happened:
+            raise ClientGone from None
+        raise
+    finally:
+        hang_up.cancels = None
+
+
+async def _unless_told(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The same behind any other server: it tells who goes on listening. Two tasks more for every request."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(request))
     try:
