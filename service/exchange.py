@@ -19,6 +19,7 @@ from service.gateway import Gateway
 from service.hang_up import hang_up_of
 from service.manifest import SegmentKind, Task
 from service.pipeline import Served
+from service.query import refuse_repeated
 from service.request_id import ClientGone, received_s
 from service.schemas import RouteQuery, Wire
 from service.settings import Settings
@@ -41,7 +42,7 @@ def ask_of(
     """
     client = client_of(request.scope)
     client.require_task("embed" if "embedding" in outputs else task)
-    _refuse_repeated(request)
+    refuse_repeated(request)
     budget_ms = query.latency_budget_ms
     header = request.headers.get("x-latency-budget-ms")
     if header is not None:
@@ -70,15 +71,6 @@ def ask_of(
         strategy=strategy,
         client=client.name,
     )
-
-
-def _refuse_repeated(request: Request) -> None:
-    names = [name for name, _ in request.query_params.multi_items()]
-    if len(names) == len(request.query_params):
-        return
-    for name in request.query_params:
-        if names.count(name) > 1:
-            raise InvalidParameter(f"{name} is given {names.count(name)} times", field=name, limit="once")
 
 
 def kind_of(gateway: Gateway, model: str | None, kind: SegmentKind | None) -> SegmentKind:

@@ -26,6 +26,9 @@ from service.security_headers import SECURITY_HEADERS
 from service.settings import Settings
 
 _MOST_HEADERS = 128
+# What may have arrived of a body and not been read before the connection is held: uvicorn's own 64 KiB stop reading
+# and start it again for nearly every photograph.
+_MOST_UNREAD_BYTES = 524_288
 # Sent on one connection before the first of them is answered; each costs memory while it waits.
 _MOST_PIPELINED = 16
 
@@ -130,6 +133,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > _MOST_UNREAD_BYTES:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._in_headers = True
