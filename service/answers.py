@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.ask import Ask
 from service.decision import Looked, demand_of, refusal_error
@@ -46,7 +47,7 @@ def classify_answers(
     """One answer a picture, in order."""
     names = label_names(served.card)
     predictions = [
-        most_likely(picture.arrays["probabilities"].astype(np.float64), names, top_k=top_k, temperature=temperature)
+        most_likely(_floats(picture, "probabilities"), names, top_k=top_k, temperature=temperature)
         for picture in served.pictures
     ]
     return [
@@ -56,6 +57,10 @@ def classify_answers(
         )
         for picture, found in zip(served.pictures, predictions, strict=True)
     ]
+
+
+def _floats(picture: Inferred, name: str) -> NDArray[np.floating]:
+    return cast(NDArray[np.floating], picture.arrays[name])
 
 
 def embed_answers(served: Served, ask: Ask, identity: str, *, normalise: bool, read_ms: float) -> list[EmbedAnswer]:

@@ -94,8 +94,12 @@ async def _read(request: Request, max_bytes: int, take: Callable[[bytes], object
     # The digits are counted first: Python refuses to read numbers of some thousand digits.
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > max_bytes):
         raise _too_many_bytes(max_bytes)
-    received = 0
-    async for chunk in request.stream():
+    received, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         received += len(chunk)
         if received > max_bytes:
             raise _too_many_bytes(max_bytes)

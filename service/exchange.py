@@ -16,8 +16,10 @@ from service.bodies import BodyLimits, Picture, read_pictures
 from service.clients import Client, client_of
 from service.errors import InvalidParameter
 from service.gateway import Gateway
+from service.hang_up import hang_up_of
 from service.manifest import SegmentKind, Task
 from service.pipeline import Served
+from service.query import refuse_repeated
 from service.request_id import ClientGone, received_s
 from service.schemas import RouteQuery, Wire
 from service.settings import Settings
@@ -40,7 +42,7 @@ def ask_of(
     """
     client = client_of(request.scope)
     client.require_task("embed" if "embedding" in outputs else task)
-    _refuse_repeated(request)
+    refuse_repeated(request)
     budget_ms = query.latency_budget_ms
     header = request.headers.get("x-latency-budget-ms")
     if header is not None:
@@ -69,15 +71,6 @@ def ask_of(
         strategy=strategy,
         client=client.name,
     )
-
-
-def _refuse_repeated(request: Request) -> None:
-    names = [name for name, _ in request.query_params.multi_items()]
-    if len(names) == len(request.query_params):
-        return
-    for name in request.query_params:
-        if names.count(name) > 1:
-            raise InvalidParameter(f"{name} is given {names.count(name)} times", field=name, limit="once")
 
 
 def kind_of(gateway: Gateway, model: str | None, kind: SegmentKind | None) -> SegmentKind:
@@ -137,6 +130,25 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     Raises ClientGone then.
     """
+    hang_up = hang_up_of(request.scope)
+    if hang_up is None:
+        return await _unless_told(request, work)
+    if hang_up.happened:
+        work.close()
+        raise ClientGone
+    hang_up.cancels = asyncio.current_task()
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if hang_up.happened:
+            raise ClientGone from None
+        raise
+    finally:
+        hang_up.cancels = None
+
+
+async def _unless_told(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The same behind any other server: it tells who goes on listening. Two tasks more for every request."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(request))
     try:

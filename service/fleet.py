@@ -7,8 +7,6 @@ import contextlib
 import difflib
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
 
@@ -182,22 +180,21 @@ class Fleet:
             self._resident_of[variants] = variants if all_of_them else Variants(cards) if cards else None
         return self._resident_of[variants]
 
-    @asynccontextmanager
-    async def in_use(self, card: ModelCard, deadline_s: float) -> AsyncIterator[None]:
+    def in_use(self, card: ModelCard, deadline_s: float) -> InUse:
         """Inside, the model is in memory and stays there: one that is cold is loaded and waited for.
 
         Raises ModelLoading at the deadline; ModelUnavailable, EngineUnavailable if it cannot be loaded.
         """
+        return InUse(self, card, deadline_s)
+
+    async def bring(self, card: ModelCard, deadline_s: float) -> None:
+        """Returns when the model is in memory. Raises what `in_use` does."""
         inventory = self.inventory
-        inventory.hold(card.name)
-        try:
-            if not inventory.loaded(card.name):
-                if not inventory.controlled or not inventory.usable(card.name):
-                    raise self._unavailable(card.name)
-                await inventory.loads.bring(card.name, deadline_s)
-            yield
-        finally:
-            inventory.let_go(card.name)
+        if inventory.loaded(card.name):
+            return
+        if not inventory.controlled or not inventory.usable(card.name):
+            raise self._unavailable(card.name)
+        await inventory.loads.bring(card.name, deadline_s)
 
     def engine_lost(self) -> None:
         """A request found the engine away: say so at once, not at the next look."""
@@ -278,6 +275,26 @@ class Fleet:
         because = {"withdrawn": "an operator has unloaded it", "refused": "it was refused, the log says why"}
         why = because.get(self.inventory.state(name), "it is not loaded")
         return ModelUnavailable(f"{name} is in the repository, but {why}", field="model")
+
+
+class InUse:
+    """What `Fleet.in_use` gives; a class, for a generator costs every request more than what it does."""
+
+    def __init__(self, fleet: Fleet, card: ModelCard, deadline_s: float) -> None:
+        self._fleet = fleet
+        self._card = card
+        self._deadline_s = deadline_s
+
+    async def __aenter__(self) -> None:
+        self._fleet.inventory.hold(self._card.name)
+        try:
+            await self._fleet.bring(self._card, self._deadline_s)
+        except BaseException:
+            self._fleet.inventory.let_go(self._card.name)
+            raise
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._fleet.inventory.let_go(self._card.name)
 
 
 @cache

@@ -9,20 +9,26 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import HeadersTooLarge, HeadersTooSlow, InvalidRequest, VisionError
+from service.hang_up import HangUp, tell_of
+from service.joined_writes import JoinedWrites
 from service.metrics import Metrics
 from service.problem_document import PROBLEM_MEDIA_TYPE, problem_document
 from service.security_headers import SECURITY_HEADERS
 from service.settings import Settings
 
 _MOST_HEADERS = 128
+# What may have arrived of a body and not been read before the connection is held: uvicorn's own 64 KiB stop reading
+# and start it again for nearly every photograph.
+_MOST_UNREAD_BYTES = 524_288
 # Sent on one connection before the first of them is answered; each costs memory while it waits.
 _MOST_PIPELINED = 16
 
@@ -60,24 +66,28 @@ class LimitedProtocol(HttpToolsProtocol):
         self._header_size = 0
         self._broken = False
         self._timer: asyncio.TimerHandle | None = None
+        self._messages = 0
+        self._end = HangUp()
 
     def count(self, err: VisionError) -> None:
         """Told of every refusal."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        self._end.happen()
 
     def data_received(self, data: bytes) -> None:
         if self._broken:
             return
+        messages = self._messages
         if self._in_headers:
             if self._timer is None:  # the first bytes of another request on the same connection
-                self._expect_headers()
+                self._header_bytes = 0
             # What one read brings may hold the end of the headers and a body: only what came before is surely headers.
             if self._header_bytes > self.max_header_bytes:
                 self._refuse(self._too_large())
@@ -92,9 +102,14 @@ class LimitedProtocol(HttpToolsProtocol):
             cause = err.__context__
             not_http = InvalidRequest("this is not HTTP/1.1 as it is read here", field="request")
             self._refuse(cause if isinstance(cause, VisionError) else not_http)
+            return
+        # Headers mostly come in one piece, and need no timer then.
+        if self._in_headers and self._timer is None and self._messages == messages and not self._broken:
+            self._timer = self.loop.call_later(self.header_timeout_s, self._too_slow)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        tell_of(cast(Scope, self.scope), self._end)
         self._in_headers = True
         self._header_count = 0
         self._header_size = 0
@@ -119,8 +134,17 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > _MOST_UNREAD_BYTES:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
+
     def on_message_complete(self) -> None:
         self._in_headers = True
+        self._messages += 1
         if self.cycle is not None and self.cycle.response_complete:
             self._stop_timer()
         super().on_message_complete()

@@ -6,24 +6,56 @@ FastAPI would look up and check every parameter by itself, which costs more than
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import QueryParams
 
 from service.errors import InvalidParameter
 from service.problem_document import echo
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# Queries that are kept with what they mean: a few hundred kilobytes at most.
+_MOST_REMEMBERED = 256
+_LONGEST_REMEMBERED = 256
+
 
 def query_of(request: Request, model: type[Model]) -> Model:
     """The parameters, checked. Raises InvalidParameter for the first that is wrong, or that the model has not."""
+    query: bytes = request.scope["query_string"]
     try:
+        if len(query) <= _LONGEST_REMEMBERED:
+            return cast(Model, _remembered(query, model))
         return model.model_validate(dict(request.query_params))
     except ValidationError as err:
         raise invalid_parameter(err.errors(include_url=False)) from err
+
+
+def refuse_repeated(request: Request) -> None:
+    """Raises InvalidParameter for a parameter that is given more than once."""
+    query: bytes = request.scope["query_string"]
+    found = (_repeated if len(query) <= _LONGEST_REMEMBERED else _repeated.__wrapped__)(query)
+    if found is not None:
+        name, times = found
+        raise InvalidParameter(f"{name} is given {times} times", field=name, limit="once")
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _remembered(query: bytes, model: type[BaseModel]) -> BaseModel:
+    """Clients ask the same over and over. What is wrong raises, and is not remembered."""
+    return model.model_validate(dict(QueryParams(query)))
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _repeated(query: bytes) -> tuple[str, int] | None:
+    """The first name that occurs more than once, and how often."""
+    counted = Counter(name for name, _ in QueryParams(query).multi_items())
+    return next(((name, times) for name, times in counted.items() if times > 1), None)
 
 
 def invalid_parameter(errors: Sequence[Any]) -> InvalidParameter:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import time
-import uuid
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -34,7 +34,7 @@ class Arrival:
             return
         scope["vision.received_s"] = time.monotonic()
         own = Headers(scope=scope).get("x-request-id", "")
-        identity = own if _ACCEPTABLE.fullmatch(own) else uuid.uuid4().hex
+        identity = own if _ACCEPTABLE.fullmatch(own) else os.urandom(16).hex()
         scope["vision.request_id"] = identity
 
         async def send_with_id(message: Message) -> None:

@@ -27,7 +27,7 @@ class Wire(BaseModel):
 class RouteQuery(BaseModel):
     """What a request may say about speed and accuracy; unknown names are refused, not ignored."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     model: str | None = Field(None, description="Use this model, or any variant of it; the router then only admits.")
     latency_budget_ms: float | None = Field(

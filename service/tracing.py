@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -31,6 +31,7 @@ class Listener(Protocol):
         """Headers for whoever works for this request elsewhere: `traceparent`, `tracestate`."""
 
 
+_NOBODY_LISTENS = nullcontext()
 _listener: ContextVar[Listener | None] = ContextVar("vision_trace", default=None)
 
 
@@ -44,15 +45,10 @@ def listening(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-@contextmanager
-def stage(name: str, **attributes: Value) -> Iterator[None]:
+def stage(name: str, **attributes: Value) -> AbstractContextManager[None]:
     """The stage that the `with` is."""
     listener = _listener.get()
-    if listener is None:
-        yield
-        return
-    with listener.span(name, attributes):
-        yield
+    return _NOBODY_LISTENS if listener is None else listener.span(name, attributes)
 
 
 def took(name: str, run_s: float, queue_s: float = 0.0, *, ago_s: float = 0.0, **attributes: Value) -> None:

@@ -17,18 +17,24 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from service.backlog import Backlog, backlog
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
+from service.handover import Handover, call
 
 log = logging.getLogger(__name__)
 
 # Two runs are merged if together they take at most this part of what they take apart: on one thread a batch of a
 # convolutional network often takes as long as its pictures one by one, and then only makes the first of them wait.
 _MERGE_GAIN = 0.95
+# An answer waits for another to go with it only if so much work waits for each thread, if another thread is about to be
+# through, and if its own deadline is further away than `_UNHURRIED_S`.
+_BACKLOG_A_THREAD = 2
+_SOON_S = 0.01
+_UNHURRIED_S = 0.05
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -100,6 +106,7 @@ class _Entry:
 
 
 _GoOn = Callable[[_Entry, Callable[[Any], Next[Any]], Done[Any]], None]
+_Answer = Callable[[_Entry, Done[Any]], None]
 
 
 class Workers:
@@ -116,6 +123,7 @@ class Workers:
         self._announced: dict[int, tuple[float, float]] = {}
         self._sequence = itertools.count()
         self._threads: list[threading.Thread] = []
+        self._handover = Handover()
         self._closed = False
 
     @property
@@ -208,6 +216,7 @@ class Workers:
         for entry in waiting:
             _fail(entry, EngineUnavailable("the service is shutting down"))
         await asyncio.to_thread(self._join)
+        self._handover.hurry()
 
     def _join(self) -> None:
         for thread in self._threads:
@@ -272,6 +281,8 @@ class Workers:
     def _work(self, held: list[_Entry]) -> None:
         """Works until `close`; `held` has what was taken from the queue and not answered yet."""
         while True:
+            if not self._waiting:
+                self._handover.hurry()
             with self._changed:
                 self._idle += 1
                 try:
@@ -284,14 +295,37 @@ class Workers:
                 batch, hopeless = self._take()
                 held.extend([*batch, *hopeless])
                 if batch:
-                    self._running[threading.get_ident()] = time.monotonic() + _cost_s(batch)
+                    cost_s = _cost_s(batch)
+                    self._running[threading.get_ident()] = time.monotonic() + cost_s
+                    if not 0.0 < cost_s <= _SOON_S:
+                        self._handover.hurry()
             for entry in hopeless:
                 _fail(entry, DeadlineExceeded("the work could no longer finish in time and was not begun"))
             if batch:
-                _run(batch, self._go_on)
+                _run(batch, self._go_on, self._answer)
                 with self._changed:
                     self._running.pop(threading.get_ident(), None)
             held.clear()
+
+    def _answer(self, entry: _Entry, done: Done[Any]) -> None:
+        """Hands the result over; how long it was held is part of its wait."""
+
+        def tell(held_s: float) -> None:
+            if not entry.future.done():
+                told = replace(done, queue_s=done.queue_s + held_s) if held_s else done
+                entry.future.set_result(told)
+
+        self._handover.give(entry.loop, tell, may_wait=self._another_comes(entry.deadline_s))
+
+    def _another_comes(self, deadline_s: float) -> bool:
+        """Whether an answer may wait for the next: one will be there in a moment, and nobody is in a hurry."""
+        now = time.monotonic()
+        if deadline_s - now < _UNHURRIED_S or self._waiting < _BACKLOG_A_THREAD * self.count:
+            return False
+        me = threading.get_ident()
+        with self._changed:
+            # Half of all runs take longer than expected: a little late is still soon.
+            return any(abs(end_s - now) <= _SOON_S for thread, end_s in self._running.items() if thread != me)
 
     def _go_on(self, entry: _Entry, then: Callable[[Any], Next[Any]], done: Done[Any]) -> None:
         """Queues what follows on the entry, in its place in the queue; this very thread looks there next."""
@@ -396,7 +430,7 @@ def _cost_s(batch: list[_Entry]) -> float:
     return batch[0].lane.expected_s(sum(entry.rows for entry in batch))
 
 
-def _run(batch: list[_Entry], go_on: _GoOn) -> None:
+def _run(batch: list[_Entry], go_on: _GoOn, answer: _Answer) -> None:
     lane, started_s = batch[0].lane, time.monotonic()
     try:
         results = lane.run([entry.item for entry in batch])
@@ -407,7 +441,7 @@ def _run(batch: list[_Entry], go_on: _GoOn) -> None:
             _fail(batch[0], err)
             return
         for entry in batch:  # one bad item must not fail its neighbours
-            _run([entry], go_on)
+            _run([entry], go_on, answer)
         return
     run_s = time.monotonic() - started_s
     rows = sum(entry.rows for entry in batch)
@@ -416,15 +450,7 @@ def _run(batch: list[_Entry], go_on: _GoOn) -> None:
         if entry.then is not None:
             go_on(entry, entry.then, done)
         else:
-            _answer(entry, done)
-
-
-def _answer(entry: _Entry, done: Done[Any]) -> None:
-    def resolve() -> None:
-        if not entry.future.done():
-            entry.future.set_result(done)
-
-    _call(entry.loop, resolve)
+            answer(entry, done)
 
 
 def _fail(entry: _Entry, err: BaseException) -> None:
@@ -436,12 +462,4 @@ def _fail(entry: _Entry, err: BaseException) -> None:
         if not entry.future.done():
             entry.future.set_exception(error)
 
-    _call(entry.loop, resolve)
-
-
-def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-    try:
-        loop.call_soon_threadsafe(callback)
-    except RuntimeError:
-        if not loop.is_closed():  # a closed loop has nobody left who waits
-            raise
+    call(entry.loop, resolve)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,7 @@ from service.errors import EngineFailed, InvalidParameter
 _SUM_TOLERANCE = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """A class and how likely it is, 0..1."""
 
     label: str
@@ -47,29 +46,38 @@ def most_likely(
         raise EngineFailed("the model gave a class that has no name")
     scaled = probabilities if temperature == 1.0 else _with_temperature(probabilities, temperature)  # (C,)
     # Ranked before scaling: close to temperature 0 all but the first underflow to the same score.
+    order = _ranked(probabilities, top_k)
+    return [Label(names[i], i, score) for i, score in zip(order.tolist(), scaled[order].tolist(), strict=True)]
+
+
+def _ranked(probabilities: NDArray[np.floating], top_k: int) -> NDArray[np.intp]:
+    """(top_k,) class ids, the highest first, of equal ones the lower id."""
     classes = len(probabilities)
-    if top_k < classes:
-        # Everything at least as likely as the k-th, so that ties at the edge are settled by the sort below.
-        kth = np.partition(probabilities, classes - top_k)[classes - top_k]
-        candidates = np.flatnonzero(probabilities >= kth)
-    else:
-        candidates = np.arange(classes)
-    order = candidates[np.argsort(-probabilities[candidates], kind="stable")][:top_k]
-    return [Label(names[i], int(i), float(scaled[i])) for i in order]
+    if top_k >= classes:
+        everybody: NDArray[np.intp] = (-probabilities).argsort(kind="stable")
+        return everybody
+    # Everything at least as likely as the k-th, so that ties at the edge are settled by the sort below.
+    parted = probabilities.copy()
+    parted.partition(classes - top_k)
+    candidates = (probabilities >= parted[classes - top_k]).nonzero()[0]
+    ranked: NDArray[np.intp] = candidates[(-probabilities[candidates]).argsort(kind="stable")][:top_k]
+    return ranked
 
 
 def check_classified(arrays: Mapping[str, NDArray[np.generic]]) -> None:
     """Raises EngineFailed if a classifier's outputs, whichever are there, cannot be what they are called."""
     if "probabilities" in arrays:
-        _check_probabilities(arrays["probabilities"].astype(np.float64))
+        _check_probabilities(arrays["probabilities"])
     if "embedding" in arrays and not np.isfinite(arrays["embedding"].astype(np.float64)).all():
         raise EngineFailed("the model gave an embedding that is no numbers")
 
 
-def _check_probabilities(probabilities: NDArray[np.floating]) -> None:
-    if not np.isfinite(probabilities).all():
-        raise EngineFailed("the model gave probabilities that are no numbers")
-    if probabilities.min() < -_SUM_TOLERANCE or abs(float(probabilities.sum()) - 1) > _SUM_TOLERANCE:
+def _check_probabilities(probabilities: NDArray[Any]) -> None:
+    # What is no number makes the sum none either, so that one look at the sum tells of both.
+    total = float(probabilities.sum(dtype=np.float64))
+    if not (abs(total - 1) <= _SUM_TOLERANCE and probabilities.min() >= -_SUM_TOLERANCE):
+        if not np.isfinite(probabilities).all():
+            raise EngineFailed("the model gave probabilities that are no numbers")
         raise EngineFailed("the model gave probabilities that are none: they do not sum to 1")
 
 

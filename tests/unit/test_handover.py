@@ -1,0 +1,124 @@
+"""Answers go in pairs only where that makes nobody wait for long, and none is ever left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from service.handover import Handover
+from service.workers import Done, Lane, Workers
+
+HANG_S = 20.0
+RUN_S = 0.004
+
+
+async def test_one_that_may_not_wait_is_told_at_once() -> None:
+    told: list[str] = []
+    handover = Handover()
+    handover.give(asyncio.get_running_loop(), lambda held_s: told.append("first"), may_wait=False)
+    await asyncio.sleep(0)
+    assert told == ["first"]
+
+
+async def test_one_that_may_wait_goes_with_the_next_and_before_it() -> None:
+    told: list[tuple[str, bool]] = []
+    handover, loop = Handover(), asyncio.get_running_loop()
+    handover.give(loop, lambda held_s: told.append(("first", held_s > 0)), may_wait=True)
+    await asyncio.sleep(0.01)
+    assert told == []
+    handover.give(loop, lambda held_s: told.append(("second", held_s > 0)), may_wait=True)
+    await asyncio.sleep(0)
+    assert told == [("first", True), ("second", False)]
+
+
+async def test_what_is_held_goes_when_it_is_hurried() -> None:
+    told: list[float] = []
+    handover = Handover()
+    handover.give(asyncio.get_running_loop(), told.append, may_wait=True)
+    handover.hurry()
+    handover.hurry()
+    await asyncio.sleep(0)
+    assert len(told) == 1
+
+
+async def test_a_closed_loop_keeps_nothing_from_the_others() -> None:
+    told: list[float] = []
+    closed = asyncio.new_event_loop()
+    closed.close()
+    handover = Handover()
+    handover.give(closed, told.append, may_wait=True)
+    handover.give(asyncio.get_running_loop(), told.append, may_wait=False)
+    await asyncio.sleep(0)
+    assert len(told) == 1
+
+
+@pytest.fixture
+async def two() -> AsyncIterator[Workers]:
+    workers = Workers(2)
+    yield workers
+    await workers.close()
+
+
+def _when(opened: threading.Event) -> Callable[[list[int]], list[int]]:
+    def wait(items: list[int]) -> list[int]:
+        assert opened.wait(HANG_S)
+        return items
+
+    return wait
+
+
+def _sleeping(items: list[int]) -> list[int]:
+    time.sleep(RUN_S)
+    return items
+
+
+@pytest.mark.parametrize(("asked", "in_s", "pairs"), [(60, 60.0, True), (60, 0.02, False), (3, 60.0, False)])
+async def test_pairs_under_backlog_but_not_in_a_hurry_and_not_for_few(
+    two: Workers, monkeypatch: pytest.MonkeyPatch, asked: int, in_s: float, pairs: bool
+) -> None:
+    might_wait: list[bool] = []
+    give = Handover.give
+
+    def noted(self: Handover, loop: Any, tell: Any, *, may_wait: bool) -> None:
+        might_wait.append(may_wait)
+        give(self, loop, tell, may_wait=may_wait)
+
+    monkeypatch.setattr(Handover, "give", noted)
+    lane = Lane("sleep", _sleeping)
+    work = (two.run(lane, 0, cost_s=RUN_S, deadline_s=time.monotonic() + in_s, keep_late=True) for _ in range(asked))
+    async with asyncio.timeout(HANG_S):
+        done: list[Done[int]] = await asyncio.gather(*work)
+    assert (len(done), len(might_wait)) == (asked, asked)
+    assert any(might_wait) is pairs
+    assert not any(might_wait[-3:])
+
+
+async def test_an_answer_does_not_wait_for_a_thread_that_is_stuck(two: Workers) -> None:
+    """The other thread goes on, and takes it along."""
+    opened = threading.Event()
+    stuck: Lane[int, int] = Lane("stuck", _when(opened))
+    blocked = asyncio.create_task(two.run(stuck, 0, cost_s=RUN_S, deadline_s=0.0, keep_late=True))
+    async with asyncio.timeout(HANG_S / 2):
+        await asyncio.gather(*(two.run(Lane("sleep", _sleeping), 0, cost_s=RUN_S) for _ in range(20)))
+    opened.set()
+    await blocked
+
+
+async def test_an_answer_does_not_wait_for_a_long_run(two: Workers) -> None:
+    """One thread after the other takes work of a second: what was finished before is told before."""
+    began_s = time.monotonic()
+
+    def slow(items: list[int]) -> list[int]:
+        time.sleep(0.5)
+        return items
+
+    short = [asyncio.create_task(two.run(Lane("sleep", _sleeping), 0, cost_s=RUN_S, deadline_s=1e9)) for _ in range(3)]
+    long = [asyncio.create_task(two.run(Lane("slow", slow), 0, cost_s=0.5, deadline_s=2e9)) for _ in range(4)]
+    await asyncio.gather(*short)
+    assert time.monotonic() - began_s < 0.4
+    await asyncio.gather(*long)
