@@ -16,6 +16,7 @@ from service.admin import create_admin_app
 from service.app import create_app
 from service.doors import require_closed_doors
 from service.drain import Drain, DrainingServer
+from service.front import Front, SecondLook
 from service.gateway import Gateway
 from service.grpc_front import GrpcFront
 from service.http_protocol import limited
@@ -59,8 +60,9 @@ def serve(settings: Settings) -> bool:
     app = create_app(settings)
     gateway: Gateway = app.state.gateway
     drain = Drain(app)
+    front = Front(gateway.metrics)
     config = uvicorn.Config(
-        drain,
+        SecondLook(drain, front),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.tls_cert or None,
@@ -68,7 +70,7 @@ def serve(settings: Settings) -> bool:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
-        http=limited(settings, gateway.metrics),
+        http=limited(settings, gateway.metrics, front),
         ws="none",
         timeout_graceful_shutdown=math.ceil(settings.grace_s),
     )
@@ -78,8 +80,8 @@ def serve(settings: Settings) -> bool:
         except OSError as err:
             raise CannotServe(f"VISION_TLS_CERT and VISION_TLS_KEY cannot be used: {err}") from None
     with _admin(settings, gateway) as admin:
-        front = GrpcFront(drain, settings) if settings.grpc_port else None
-        server = DrainingServer(config, drain, settings.drain_s, beside=admin, front=front)
+        grpc = GrpcFront(drain, settings) if settings.grpc_port else None
+        server = DrainingServer(config, drain, settings.drain_s, beside=admin, front=grpc)
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it by hand: no traceback
             server.run()
     return server.started
@@ -90,6 +92,11 @@ def check(settings: Settings) -> None:
     require_closed_doors(settings)
     if settings.api_keys_file:
         KeyRing(Path(settings.api_keys_file))
+    largest = max(settings.max_body_bytes, settings.max_tensor_bytes)
+    if settings.max_waiting_bytes < largest:
+        raise CannotServe(
+            f"VISION_MAX_WAITING_BYTES is {settings.max_waiting_bytes}, less than the largest body, {largest}"
+        )
     if settings.admin_port == settings.port:
         raise CannotServe(f"VISION_PORT and VISION_ADMIN_PORT are both {settings.port}: give each its own")
     if bool(settings.tls_cert) != bool(settings.tls_key):

@@ -22,12 +22,16 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
+from service.thread_priority import step_back
 
 log = logging.getLogger(__name__)
 
 # Two runs are merged if together they take at most this part of what they take apart: on one thread a batch of a
 # convolutional network often takes as long as its pictures one by one, and then only makes the first of them wait.
 _MERGE_GAIN = 0.95
+# There is a thread for each core, so the event loop has none of its own: what it hands out and takes back would wait
+# behind whole runs of models.
+_STEPS_BACK = 5
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -271,6 +275,7 @@ class Workers:
     def _live(self) -> None:
         """A thread's life. Whatever gets out of the work (something raised into the thread from outside, a bug in the
         queue) is answered to those whose work it held, and ends neither the thread nor its place in the books."""
+        step_back(_STEPS_BACK)
         held: list[_Entry] = []
         while True:
             try:
