@@ -183,7 +183,7 @@ def _connections(port: int) -> int:
 async def _surplus(port: int, this: Round, after_s: float) -> None:
     """Connections beyond those there may be: what they are told."""
     await asyncio.sleep(after_s)
-    request = mix.request_of(LONE, b"", port)
+    request = mix.request_of(LONE, b"", port).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
     async def one() -> None:
         began_s = time.perf_counter()

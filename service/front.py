@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 SCOPE_KEY = "vision.front"
 # From so far behind on, refusals are repeated; they must be told within 10 ms, which a look at each would not keep.
-BEHIND_S = 0.003
+BEHIND_S = 0.002
 # How long a refusal stands: the queue has moved on by then, if nobody else was admitted.
 STANDS_S = 0.1
 _MOST_REMEMBERED = 4096

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-TICK_S = 0.005
+TICK_S = 0.002
 # Late by so much at every tick for so long, the loop has more to do than it can; a single hiccup says nothing.
 LATE_S = 0.010
 SUSTAINED_S = 0.1

@@ -52,6 +52,8 @@ class Served:
 
 @dataclass
 class Pipeline:
+    """busy_from: with more requests in flight, new ones may have to wait."""
+
     chooser: Chooser
     execution: Execution
     fleet: Fleet
@@ -61,6 +63,7 @@ class Pipeline:
     permits: Permits
     hedges: HedgeBudget
     cascade_confidence: float
+    busy_from: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -88,6 +91,16 @@ class Pipeline:
                     raise
             self._learn(served, ask)
             return served
+
+    def refuse_early(self, ask: Ask) -> None:
+        """Raises the refusal that no picture would change: there is no permit, or no time left even for a dot.
+
+        Called before the body is read. While workers have little to do it would be in vain, and is not tried.
+        """
+        if self.in_flight <= self.busy_from:
+            return
+        with self.permit(ask.client):
+            self.chooser.refuse_early(ask)
 
     def _choose(self, headers: list[ImageHeader], ask: Ask) -> Decision:
         with tracing.stage("route"):

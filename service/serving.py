@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import socket
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from service.grpc_front import GrpcFront
 from service.http_protocol import limited
 from service.keys import KeyRing
 from service.settings import Settings
+
+SWITCH_INTERVAL_S = 0.001
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,8 @@ def serve(settings: Settings) -> bool:
 
     Raises CannotServe, OpenDoors and InvalidKeys before anything listens.
     """
+    # A worker that runs Python, not a model or a decoder, keeps the event loop waiting for so long at most.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings)
     gateway: Gateway = app.state.gateway
     drain = Drain(app)
