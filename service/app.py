@@ -11,7 +11,6 @@ from fastapi import FastAPI
 
 from service import problems, routes, routes_activity, routes_console, routes_locate, routes_v2
 from service.access_log import AccessLog
-from service.body_room import BodyRoom
 from service.cache import Cache
 from service.decision import Chooser
 from service.doors import Doors, describe_keys, require_closed_doors
@@ -82,7 +81,6 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         describe_keys(app)
     # The first added is the innermost.
     app.add_middleware(Straight, routes=[*routes.router.routes, *routes_locate.router.routes])
-    app.add_middleware(BodyRoom, max_bytes=settings.max_waiting_bytes)
     app.add_middleware(QueryLimit)
     app.add_middleware(Doors, settings=settings, keys=keys)
     app.add_middleware(SecurityHeaders)

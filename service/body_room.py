@@ -12,7 +12,7 @@ from service.errors import Overloaded
 
 
 class BodyRoom:
-    """ASGI middleware: Overloaded for the piece that no longer fits; a request's pieces are counted until it ends."""
+    """ASGI around the app: Overloaded for the piece that does not fit; pieces count until their request ends."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app

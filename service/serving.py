@@ -15,6 +15,7 @@ import uvicorn
 
 from service.admin import create_admin_app
 from service.app import create_app
+from service.body_room import BodyRoom
 from service.doors import require_closed_doors
 from service.drain import Drain, DrainingServer
 from service.front import Front, SecondLook
@@ -67,7 +68,7 @@ def serve(settings: Settings) -> bool:
     drain = Drain(app)
     front = Front(gateway.metrics)
     config = uvicorn.Config(
-        SecondLook(drain, front),
+        SecondLook(BodyRoom(drain, settings.max_waiting_bytes), front),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.tls_cert or None,

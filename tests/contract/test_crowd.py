@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from service.app import create_app
+from service.body_room import BodyRoom
 from service.engines.fake import FakeEngine
 from service.errors import DeadlineInfeasible
 from service.front import Front, SecondLook
@@ -37,7 +38,8 @@ def served(settings: Settings, *, send_buffer: int = 0) -> Iterator[tuple[int, A
     app = create_app(settings, FakeEngine([classifier()]))
     metrics = app.state.gateway.metrics
     front = Front(metrics)
-    config = uvicorn.Config(SecondLook(app, front), log_config=None, http=limited(settings, metrics, front), ws="none")
+    whole = SecondLook(BodyRoom(app, settings.max_waiting_bytes), front)
+    config = uvicorn.Config(whole, log_config=None, http=limited(settings, metrics, front), ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         if send_buffer:
