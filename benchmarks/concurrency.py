@@ -100,6 +100,7 @@ async def concurrency(
     await asyncio.gather(
         *(_client(gateway.port, files, alone, random.Random(seed * 1000 + i), ends_s, run) for i in range(CLIENTS))
     )
+    await asyncio.sleep(0.1)  # what was closed is gone
     after = scrape(gateway)
     run.runs, run.batched = _batches(before, after)
     run.problems = [*_broken(run, tolerant=tolerant or run.batched > 0)]
@@ -117,6 +118,7 @@ async def _ask_alone(port: int, pictures: Sequence[bytes]) -> dict[Case, object]
                 if status != 200:
                     raise RuntimeError(f"{way.path}, alone: {status} {body[:200]!r}")
                 found[Case(way, number, model)] = essence(connection.head, body)
+    _close(connection)
     return found
 
 
@@ -138,6 +140,7 @@ async def _client(
             status, body = await connection.ask(_request(way, pictures, number, wish, identity, port))
         except (OSError, TimeoutError) as err:
             run.statuses[type(err).__name__] += 1
+            _close(connection)
             connection = await _connect(port)
             continue
         run.statuses[str(status)] += 1
@@ -147,6 +150,7 @@ async def _client(
             _compare(Case(way, number, _header(connection.head, b"x-model")), connection.head, body, alone, run)
         elif status in (422, 503, 504):
             await asyncio.sleep(0.01)
+    _close(connection)
 
 
 def _compare(case: Case, head: bytes, body: bytes, alone: dict[Case, object], run: Concurrency) -> None:
@@ -171,6 +175,11 @@ def _kind(way: Way) -> str:
 async def _connect(port: int) -> Connection:
     _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
     return connection
+
+
+def _close(connection: Connection) -> None:
+    if connection.transport is not None:
+        connection.transport.abort()
 
 
 def _request(way: Way, pictures: Sequence[bytes], number: int, wish: str, identity: str, port: int) -> bytes:
