@@ -18,7 +18,7 @@ TRITON_ARGS = --repository $(REPOSITORY) --http-port $(word 1,$(TRITON_PORTS)) \
               --grpc-port $(word 2,$(TRITON_PORTS)) --metrics-port $(word 3,$(TRITON_PORTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format export triton triton-install peers-install bench fuzz soak chaos sbom audit docs clean
+.PHONY: help serve test check format export triton triton-install peers-install bench fuzz soak chaos overload concurrency fairness sbom audit docs clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,16 @@ soak: export ## Mixed load, model loads and faults for half an hour: MINUTES=30
 
 chaos: export triton-install ## Every fault on a running gateway, on both engines: 8 minutes; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.chaos
+
+overload: export ## Ten times what the gateway can do, from a thousand connections: three minutes
+	$(BIN)/python -m benchmarks.overload
+
+concurrency: export triton-install ## 64 clients at once, every answer compared with the one alone, on both engines: MINUTES=5
+	$(BIN)/python -m benchmarks.concurrency --minutes $(or $(MINUTES),5)
+	$(BIN)/python -m benchmarks.concurrency --minutes $(or $(MINUTES),5) --engine triton
+
+fairness: export ## What a client that floods leaves to another: four minutes
+	$(BIN)/python -m benchmarks.fairness
 
 peers-install: .venv-peers/.installed ## FastAPI, LitServe and BentoML in an environment of their own, to compare with
 

@@ -23,3 +23,9 @@ def held(pid: int) -> Held:
         file_descriptors=sum(1 for _ in (folder / "fd").iterdir()),
         threads=sum(1 for _ in (folder / "task").iterdir()),
     )
+
+
+def waited_for_core_s(pid: int) -> float:
+    """Seconds in which the process's first thread could have run, but all cores were busy with others."""
+    fields = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="ascii").split()
+    return int(fields[1]) / 1e9

@@ -105,6 +105,7 @@ def _join(settings: Settings, engine: Engine, workers: Workers, predictor: Predi
         permits=Permits(settings.max_in_flight, shared=bool(settings.api_keys_file), workers=workers.count),
         hedges=HedgeBudget(settings.hedge_share),
         cascade_confidence=settings.cascade_confidence,
+        busy_from=workers.count,
     )
     metrics.queue_depth.set_function(lambda: workers.waiting)
     metrics.cache_bytes.set_function(lambda: cache.size_bytes)

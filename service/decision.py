@@ -16,6 +16,8 @@ from service.manifest import ModelCard, SegmentKind, Task
 from service.metrics import Metrics
 from service.routing import Choice, Demand, Pressure, Refusal, Steadiness, admit_pinned, choose, fullness
 
+_A_DOT = ImageHeader("jpeg", 1, 1)
+
 Looked = tuple[Variants, Estimates, Choice | Refusal]
 
 
@@ -75,6 +77,15 @@ class Chooser:
         decision = Decision(variants, estimates, choice, demand_of(ask), cold)
         self._metrics.decisions.labels(ask.tier, decision.card.name, choice.reason).inc()
         return decision
+
+    def refuse_early(self, ask: Ask) -> None:
+        """Raises DeadlineInfeasible if even the smallest picture would come too late: before the real one is here."""
+        _, estimates, choice = self.look([_A_DOT], ask)
+        if isinstance(choice, Refusal) and choice.kind == "deadline-infeasible":
+            if ask.model is None:
+                full = fullness(estimates, demand_of(ask))
+                self._pressure_for(ask).told(full, time.monotonic(), refused=True)
+            raise refusal_error(choice, ask)
 
     def look(self, headers: list[ImageHeader], ask: Ask) -> Looked:
         """Every candidate with what it would take now, and the choice: nothing is run, nothing remembered."""

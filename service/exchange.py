@@ -115,7 +115,11 @@ def _positive_ms(text: str) -> float:
 
 
 async def read_body(request: Request, gateway: Gateway, ask: Ask) -> tuple[list[Picture], float]:
-    """The request's pictures, and how many milliseconds they took to arrive."""
+    """The request's pictures, and how many milliseconds they took to arrive.
+
+    Raises the pipeline's refusal before that, if it is sure already.
+    """
+    gateway.pipeline.refuse_early(ask)
     settings = gateway.settings
     before_ms = ask.spent_ms()
     limits = BodyLimits(settings.max_body_bytes, settings.max_images, settings.body_timeout_s)

@@ -5,7 +5,8 @@ the permits that are free. A flood so stops short of the last, n floods get equa
 
 A permit is not yet a processor: behind hundreds of admitted requests nobody is in time. So when a client that holds
 less than its equal part misses a deadline, or is told that it would, the crowd is thinned: for a while everybody is
-held to an equal part of what the workers can keep moving. Who asks alone, or hurts nobody, never notices.
+held to an equal part of what the workers can keep moving, and for as long as somebody beside others wants more than
+that: each time it were given up, somebody would have to be hurt before it is back. Who asks alone never notices.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ class Permits:
         if self._shared:
             self._asked_s[client] = now_s = self._clock()
             if now_s < self._thinned_until_s:
-                part = max(1, self._thinned_limit // self._present(now_s))
+                present = self._present(now_s)
+                part = max(1, self._thinned_limit // present)
+                if present > 1 and self._held[client] >= part:
+                    self._thinned_until_s = now_s + PRESENT_FOR_S
         if not admits(self._held[client], self.limit - self.in_flight, shared=self._shared, part=part):
             return False
         self._held[client] += 1

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from typing import Any, cast
 
 import httptools
 from starlette.types import Scope
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.errors import HeadersTooLarge, HeadersTooSlow, InvalidRequest, VisionError
+from service.errors import HeadersTooLarge, HeadersTooSlow, InvalidRequest, Overloaded, VisionError
+from service.front import SCOPE_KEY, Answer, Front
 from service.hang_up import HangUp, tell_of
 from service.joined_writes import JoinedWrites
 from service.metrics import Metrics
@@ -31,19 +33,29 @@ _MOST_HEADERS = 128
 _MOST_UNREAD_BYTES = 524_288
 # Sent on one connection before the first of them is answered; each costs memory while it waits.
 _MOST_PIPELINED = 16
+# Connections beyond the limit that are still heard, for whoever asks whether the gateway is well.
+_SURPLUS = 64
+_HEALTH = frozenset({b"/health/live", b"/health/ready", b"/v2/health/live", b"/v2/health/ready"})
 
 
-def limited(settings: Settings, metrics: Metrics) -> type[HttpToolsProtocol]:
-    """The protocol class with these limits; what it refuses is counted in these metrics."""
+def limited(settings: Settings, metrics: Metrics, front: Front | None = None) -> type[HttpToolsProtocol]:
+    """The protocol class with these limits; what it refuses is counted in these metrics. `front` refuses for it."""
 
     class Limited(LimitedProtocol):
         max_header_bytes = settings.max_header_bytes
         header_timeout_s = settings.header_timeout_s
         linger_s = settings.body_timeout_s
+        answer_timeout_s = settings.answer_timeout_s
+        max_connections = settings.max_connections
 
         def count(self, err: VisionError) -> None:
             metrics.problems.labels(str(err.status), err.code).inc()
 
+        def count_connections(self) -> None:
+            if front is not None:
+                metrics.connections.set(len(self.connections))
+
+    Limited.front = front
     return Limited
 
 
@@ -52,11 +64,16 @@ class LimitedProtocol(HttpToolsProtocol):
 
     header_timeout_s  from the connection, or from a request's first byte, to the end of its headers
     linger_s          a client that was answered before all of its body was read may send on for so long
+    answer_timeout_s  a client must have taken its answer by then
+    max_connections   beyond so many one is asked for its health, and told 503; some more, and it is closed at once
     """
 
     max_header_bytes = 65_536
     header_timeout_s = 10.0
     linger_s = 15.0
+    answer_timeout_s = 30.0
+    max_connections = 1000
+    front: Front | None = None
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **rest: Any) -> None:
         super().__init__(config, server_state, app_state, **rest)
@@ -68,23 +85,38 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._messages = 0
         self._end = HangUp()
+        self._untaken: asyncio.TimerHandle | None = None
+        self._surplus = False
+
+    def count_connections(self) -> None:
+        """Told of every connection that comes or goes."""
 
     def count(self, err: VisionError) -> None:
         """Told of every refusal."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
-        self._expect_headers()
+        self.count_connections()
+        self._surplus = len(self.connections) > self.max_connections
+        if len(self.connections) > self.max_connections + _SURPLUS:
+            transport.abort()
+        else:
+            self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._untaken is not None:
+            self._untaken.cancel()
         super().connection_lost(exc)
         self._end.happen()
+        self.count_connections()
 
     def data_received(self, data: bytes) -> None:
         if self._broken:
             return
         messages = self._messages
+        if self.front is not None:
+            self.front.lag.arm(self.loop)
         if self._in_headers:
             if self._timer is None:  # the first bytes of another request on the same connection
                 self._header_bytes = 0
@@ -132,7 +164,43 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._header_bytes = 0
         self._stop_timer()
-        super().on_headers_complete()
+        self._judge()
+
+    def _judge(self) -> None:
+        """Hands the request to the app, or refuses it from its headers."""
+        cast(Any, self.scope)["vision.received_s"] = time.monotonic()
+        address, _, query = self.url.partition(b"?")
+        if self._surplus and address not in _HEALTH:
+            limit = f"{self.max_connections} connections"
+            raise Overloaded("there are too many connections", field="connection", limit=limit)
+        asked = None
+        if self.front is not None:
+            asked = self.front.asked(self.parser.get_method(), address, query, self.headers)
+        if self.front is None or asked is None:
+            super().on_headers_complete()
+            return
+        self.scope[SCOPE_KEY] = asked  # type: ignore[literal-required]
+        err = self.front.refusal(asked)
+        if err is None:
+            super().on_headers_complete()
+            return
+        app = self.app
+        self.app = self.front.answer(asked, err, self.headers)
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = app
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if isinstance(app, Answer) and not self.flow.write_paused:
+            # With room to write, a ready answer never waits: its one step is done here, without a task.
+            step = cycle.run_asgi(cast(Any, app))
+            try:
+                step.send(None)
+            except StopIteration:
+                return
+            raise AssertionError("a ready answer had to wait. This is a bug.")
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
@@ -151,6 +219,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._untaken is None and self.transport.get_write_buffer_size():
+            self._untaken = self.loop.call_later(self.answer_timeout_s, self._give_up_answer)
         if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
             self._timer = self.loop.call_later(self.linger_s, self._hang_up)
 
@@ -178,6 +248,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def _too_large(self) -> HeadersTooLarge:
         limit = f"{self.max_header_bytes} bytes"
         return HeadersTooLarge(f"address and headers exceed {limit}", field="headers", limit=limit)
+
+    def _give_up_answer(self) -> None:
+        """Ends a connection whose answer nobody takes: it would hold the answer's memory for as long as it likes."""
+        self._untaken = None
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def _hang_up(self) -> None:
         if not self.transport.is_closing():

@@ -56,11 +56,13 @@ class Metrics:
                 registry=registry,
             )
         )
-        self.problems = Counter(
-            "vision_problems",
-            "Problem documents sent, whichever route and however early.",
-            ("status", "code"),
-            registry=registry,
+        self.problems = _remembered(
+            Counter(
+                "vision_problems",
+                "Problem documents sent, whichever route and however early.",
+                ("status", "code"),
+                registry=registry,
+            )
         )
         self.request_duration = _remembered(
             Histogram(
@@ -81,6 +83,7 @@ class Metrics:
             )
         )
         self.in_flight = Gauge("vision_in_flight_requests", "Requests admitted and not answered.", registry=registry)
+        self.connections = Gauge("vision_connections", "Open connections to the public port.", registry=registry)
         self.queue_depth = Gauge(
             "vision_queue_depth", "Pieces of work that no worker has taken yet.", registry=registry
         )

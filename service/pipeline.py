@@ -59,6 +59,8 @@ class Served:
 
 @dataclass
 class Pipeline:
+    """busy_from: with more requests in flight, new ones may have to wait."""
+
     chooser: Chooser
     execution: Execution
     fleet: Fleet
@@ -68,6 +70,7 @@ class Pipeline:
     permits: Permits
     hedges: HedgeBudget
     cascade_confidence: float
+    busy_from: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -106,6 +109,16 @@ class Pipeline:
                 served = replace(served, failed=(failure.model,))
             self._learn(served, ask)
             return served
+
+    def refuse_early(self, ask: Ask) -> None:
+        """Raises the refusal that no picture would change: there is no permit, or no time left even for a dot.
+
+        Called before the body is read. While workers have little to do it would be in vain, and is not tried.
+        """
+        if self.in_flight <= self.busy_from:
+            return
+        with self.permit(ask.client):
+            self.chooser.refuse_early(ask)
 
     def _instead(self, headers: list[ImageHeader], ask: Ask, failure: EngineFailed) -> Decision:
         """A model in place of the one that failed. Raises the failure if none is left that answers in time."""

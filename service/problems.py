@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from functools import cache
 from typing import Any
 
@@ -12,13 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from service.errors import RequestError, VisionError
+from service.errors import CapacityError, DeadlineInfeasible, Overloaded, RequestError, VisionError
+from service.front import SCOPE_KEY, Asked
 from service.gateway import gateway_of_app
 from service.openapi import INFER_SCHEMAS, PROBLEM, TENSOR_PROBLEM, add_headers
 from service.openapi_examples import add_examples
 from service.problem_document import PROBLEM_MEDIA_TYPE, echo, problem_document
 from service.query import invalid_parameter
-from service.request_id import request_id
+from service.request_id import received_s, request_id
 from service.security_headers import SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,11 @@ def problem(request: Request, err: VisionError) -> JSONResponse:
     headers = dict(err.headers)
     if err.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(err.retry_after_s)))
+    if isinstance(err, CapacityError):
+        headers["Server-Timing"] = f"refused;dur={(time.monotonic() - received_s(request.scope)) * 1e3:.3f}"
+    asked: Asked | None = request.scope.get(SCOPE_KEY)
+    if asked is not None and isinstance(err, (DeadlineInfeasible, Overloaded)):
+        asked.refused(err)
     if speaks_tensors(request.url.path):
         return JSONResponse({"error": err.detail}, err.status, headers)
     document = problem_document(err, request_id(request.scope))

@@ -32,9 +32,8 @@ class Arrival:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["vision.received_s"] = time.monotonic()
-        own = Headers(scope=scope).get("x-request-id", "")
-        identity = own if _ACCEPTABLE.fullmatch(own) else os.urandom(16).hex()
+        scope.setdefault("vision.received_s", time.monotonic())  # the protocol knows better
+        identity = acceptable_id(Headers(scope=scope).get("x-request-id", "")) or os.urandom(16).hex()
         scope["vision.request_id"] = identity
 
         async def send_with_id(message: Message) -> None:
@@ -45,6 +44,11 @@ class Arrival:
         # To a server an app that was cancelled has failed: it would log a traceback for each client that hangs up.
         with contextlib.suppress(ClientGone):
             await self._app(scope, receive, send_with_id)
+
+
+def acceptable_id(own: str) -> str:
+    """The client's own id, if it may be used; else nothing."""
+    return own if _ACCEPTABLE.fullmatch(own) else ""
 
 
 def received_s(scope: Scope | dict[str, Any]) -> float:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import socket
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,13 +15,17 @@ import uvicorn
 
 from service.admin import create_admin_app
 from service.app import create_app
+from service.body_room import BodyRoom
 from service.doors import require_closed_doors
 from service.drain import Drain, DrainingServer
+from service.front import Front, SecondLook
 from service.gateway import Gateway
 from service.grpc_front import GrpcFront
 from service.http_protocol import limited
 from service.keys import KeyRing
 from service.settings import Settings
+
+SWITCH_INTERVAL_S = 0.001
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +61,14 @@ def serve(settings: Settings) -> bool:
 
     Raises CannotServe, OpenDoors and InvalidKeys before anything listens.
     """
+    # A worker that runs Python, not a model or a decoder, keeps the event loop waiting for so long at most.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings)
     gateway: Gateway = app.state.gateway
     drain = Drain(app)
+    front = Front(gateway.metrics)
     config = uvicorn.Config(
-        drain,
+        SecondLook(BodyRoom(drain, settings.max_waiting_bytes), front),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.tls_cert or None,
@@ -68,7 +76,7 @@ def serve(settings: Settings) -> bool:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
-        http=limited(settings, gateway.metrics),
+        http=limited(settings, gateway.metrics, front),
         ws="none",
         timeout_graceful_shutdown=math.ceil(settings.grace_s),
     )
@@ -78,8 +86,8 @@ def serve(settings: Settings) -> bool:
         except OSError as err:
             raise CannotServe(f"VISION_TLS_CERT and VISION_TLS_KEY cannot be used: {err}") from None
     with _admin(settings, gateway) as admin:
-        front = GrpcFront(drain, settings) if settings.grpc_port else None
-        server = DrainingServer(config, drain, settings.drain_s, beside=admin, front=front)
+        grpc = GrpcFront(drain, settings) if settings.grpc_port else None
+        server = DrainingServer(config, drain, settings.drain_s, beside=admin, front=grpc)
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it by hand: no traceback
             server.run()
     return server.started
@@ -90,6 +98,11 @@ def check(settings: Settings) -> None:
     require_closed_doors(settings)
     if settings.api_keys_file:
         KeyRing(Path(settings.api_keys_file))
+    largest = max(settings.max_body_bytes, settings.max_tensor_bytes)
+    if settings.max_waiting_bytes < largest:
+        raise CannotServe(
+            f"VISION_MAX_WAITING_BYTES is {settings.max_waiting_bytes}, less than the largest body, {largest}"
+        )
     if settings.admin_port == settings.port:
         raise CannotServe(f"VISION_PORT and VISION_ADMIN_PORT are both {settings.port}: give each its own")
     if bool(settings.tls_cert) != bool(settings.tls_key):

@@ -80,6 +80,12 @@ class Settings(BaseSettings):
         30.0, ge=0, description="A model that has not run for so long is run once when idle; 0: never."
     )
     max_in_flight: int = Field(256, ge=1, description="Requests admitted at once; beyond it 503.")
+    max_connections: int = Field(
+        1000, ge=1, description="Connections at once; beyond them a new one is told 503, unless it asks for health."
+    )
+    max_waiting_bytes: int = Field(
+        512 * 1024 * 1024, ge=1024, description="What the bodies of all requests may take in memory; beyond it 503."
+    )
 
     trace_endpoint: str = Field(
         "", description="Where traces go, OTLP over HTTP; empty: where OTEL_EXPORTER_OTLP_ENDPOINT says, else nowhere."
@@ -104,6 +110,7 @@ class Settings(BaseSettings):
     max_header_bytes: int = Field(65_536, ge=1024, description="Largest address and headers accepted, together.")
     header_timeout_s: float = Field(10.0, gt=0, description="Address and headers must have arrived by then.")
     body_timeout_s: float = Field(15.0, gt=0, description="A body must have arrived by then.")
+    answer_timeout_s: float = Field(30.0, gt=0, description="An answer must have been taken by then.")
 
     def tier_budget_ms(self, tier: Tier) -> float:
         """The tier's budget."""

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import VisionError
+from service.front import SCOPE_KEY, Asked
 from service.problems import answer_error
 
 
@@ -35,6 +36,9 @@ class Straight:
         request = Request(scope, receive, send)
         try:
             response: Response = await route.endpoint(request)
+            asked: Asked | None = scope.get(SCOPE_KEY)
+            if asked is not None:
+                asked.served()
         except VisionError as err:
             response = answer_error(request, err)
         await response(scope, receive, send)

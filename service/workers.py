@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar
 from service.backlog import Backlog, backlog
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 from service.handover import Handover, call
+from service.thread_priority import step_back
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ _MERGE_GAIN = 0.95
 _BACKLOG_A_THREAD = 2
 _SOON_S = 0.01
 _UNHURRIED_S = 0.05
+# There is a thread for each core, so the event loop has none of its own: what it hands out and takes back would wait
+# behind whole runs of models.
+_STEPS_BACK = 5
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -265,6 +269,7 @@ class Workers:
     def _live(self) -> None:
         """A thread's life. Whatever gets out of the work (something raised into the thread from outside, a bug in the
         queue) is answered to those whose work it held, and ends neither the thread nor its place in the books."""
+        step_back(_STEPS_BACK)
         held: list[_Entry] = []
         while True:
             try:

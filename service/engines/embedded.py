@@ -8,7 +8,6 @@ import ctypes
 import logging
 import math
 import os
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from service.errors import (
 from service.graph_contract import check_outputs
 from service.integrity import check_files
 from service.manifest import ModelCard, onnx_path
+from service.thread_priority import step_back
 from service.workers import Done, Lane, Next, Workers
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[np.generic]]
 
 # Of the thread that loads: it gets what the workers leave, where the system knows priorities of threads (Linux).
-_LOADER_NICENESS = 10
+_LOADER_STEPS_BACK = 10
 _LOOKS_FOR_THE_MISSING = 10
 _LOOK_AGAIN_S = 0.02
 # What did not fit into memory may fit when somebody else has gone.
@@ -96,7 +96,7 @@ class EmbeddedEngine:
         self._try_again_s: dict[str, float] = {}
         self._held_out: set[str] = set()
         self._loading = asyncio.Lock()
-        self._loader = ThreadPoolExecutor(1, "model-loader", initializer=_lower_priority)
+        self._loader = ThreadPoolExecutor(1, "model-loader", initializer=lambda: step_back(_LOADER_STEPS_BACK))
         self._closed = False
 
     async def open(self) -> None:
@@ -326,13 +326,6 @@ class EmbeddedEngine:
             return self._expected_s(card, rows)
 
         return Lane(card.name, run, max_rows=max(1, card.max_batch_size), expected_s=expected_s)
-
-
-def _lower_priority() -> None:
-    # On Linux a thread has a priority of its own; elsewhere this would slow the whole process down.
-    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADER_NICENESS)
 
 
 def _resident_bytes() -> int:

@@ -11,9 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+import uvloop
 
+from benchmarks import mix
+from benchmarks.concurrency import concurrency
+from benchmarks.overload import served
 from tests.e2e.conftest import photograph
-from tests.gateway_server import DEFAULT_MODELS, GatewayServer
+from tests.gateway_server import DEFAULT_MODELS, GatewayServer, require_starter_models
+from tests.triton_server import require_triton
 
 PICTURES = ("chelsea", "coffee", "astronaut", "rocket")
 # A batch may add up its convolutions in another order than a single picture.
@@ -45,6 +50,18 @@ def test_every_client_gets_the_answer_to_its_own_picture_from_its_own_model(gate
         for found, right in zip(answer["predictions"], expected["predictions"], strict=True):
             assert found["score"] == pytest.approx(right["score"], abs=TOLERANCE)
     assert len({answer["id"] for answer in together}) == len(together)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("engine", ["embedded", pytest.param("triton", marks=pytest.mark.triton)])
+def test_every_task_and_form_of_answer_is_under_load_what_it_is_alone(engine: str) -> None:
+    require_starter_models(mix.MODELS)
+    if engine == "triton":
+        require_triton()
+    with served(engine, {"VISION_IDLE_CORES": "false"}) as gateway:
+        run = uvloop.run(concurrency(gateway, 8.0 / 60, tolerant=engine == "triton", pictures=4))
+    assert run.problems == []
+    assert run.statuses["200"] > 50
 
 
 def test_clients_that_hang_up_leave_nothing_behind(embedded_gateway: GatewayServer) -> None:

@@ -145,6 +145,26 @@ def test_who_misses_a_deadline_behind_a_flood_has_the_flood_thinned_for_a_while(
     assert crowd.fill("flood") > 100
 
 
+def test_a_flood_stays_thinned_while_it_presses_and_the_other_is_there() -> None:
+    """Given up every two seconds, thinning would begin each time with a request of the calm client that is late."""
+    crowd = Crowd()
+    flood = crowd.fill("flood")
+    assert crowd.permits.take("calm")
+    crowd.permits.missed("calm")
+    crowd.answer("flood", flood)
+    for _ in range(20):
+        crowd.now_s += 0.5
+        assert crowd.permits.take("calm")
+        crowd.answer("calm", 1)
+        assert crowd.fill("flood") <= 8
+        crowd.answer("flood", crowd.permits.held("flood") // 2)
+    crowd.answer("calm", 1)
+    for _ in range(10):
+        crowd.now_s += 0.5
+        crowd.fill("flood")
+    assert crowd.permits.held("flood") > 200, "who was crowded out has left"
+
+
 def test_a_flood_that_misses_its_own_deadlines_thins_nobody() -> None:
     crowd = Crowd()
     assert crowd.permits.take("calm")
