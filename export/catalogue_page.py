@@ -25,9 +25,8 @@ from `export/catalogue/`; a test keeps it true. How to add one: [adding-a-model.
   `--weights file:PATH` and `--weights random` remain.
 
 Not here: MnasNet-A2, whose layers nobody has published. GoogLeNet and Inception v3 with their auxiliary classifiers are
-the rows without: those are for training alone. OneFormer, whose graph has a second input, the task in words; Deformable
-DETR with two stages, of which the older exporter writes a wrong graph and the optimiser an invalid one, as the
-gates find; ACT, TSP, Max-DeepLab, MobileDet and Panoptic FPN, which no library has.
+the rows without: those are for training alone. OneFormer's other tasks: its row is told to be panoptic. ACT, TSP,
+Max-DeepLab, MobileDet and Panoptic FPN, which no library has.
 
 """
 _COLUMNS = """| model | input | M params | top-1 % | G FLOPs | MB | gates | s | weights |

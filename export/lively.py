@@ -110,6 +110,8 @@ def _spread(graph: LocatedGraph, stage: Sequence[Final], pixels: NDArray[np.uint
 
 def _standardise(final: Final, moments: _Moments) -> None:
     layer = final.layer
+    if not moments.count:  # a network may hold a copy of a layer, and run that one
+        raise TypeError("the last layer of a head never ran. This is a bug.")
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, Tensor)  # noqa: S101 - for the type checker
     if not isinstance(bias, Tensor):

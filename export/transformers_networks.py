@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
+import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 
 # What every configuration takes is not in its signature.
 _of: Any = transformers
@@ -31,6 +32,10 @@ MIT: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], int]] = MappingProxyTy
         "b5": ((64, 128, 320, 512), (3, 6, 40, 3), 768),
     }
 )
+
+# "the task is panoptic", as CLIP's tokenizer numbers it, begin and end included. Source: openai/CLIP,
+# simple_tokenizer.py with bpe_simple_vocab_16e6.txt.gz; transformers, processing_oneformer.py, _preprocess_text.
+TASK_WORDS: Mapping[str, tuple[int, ...]] = MappingProxyType({"panoptic": (49406, 518, 10549, 533, 1072, 24755, 49407)})
 
 
 def _backbone(name: str, stages: tuple[int, ...]) -> Any:
@@ -89,6 +94,30 @@ def maskformer(swin: str = "base", classes: int = 133, decoder_layers: int = 6) 
     return module
 
 
+class OneFormerForATask(nn.Module):
+    """OneFormer, told its task once and for all: what is left is a function of the picture.
+
+    The task is a sentence; what the network is given are the numbers of its words, as floats, through two layers.
+    """
+
+    task: Tensor
+
+    def __init__(self, model: nn.Module, task: str) -> None:
+        super().__init__()
+        self.model = model
+        words = TASK_WORDS[task]
+        padded = [*words, *[0] * (cast("Any", model.config).task_seq_len - len(words))]
+        self.register_buffer("task", torch.tensor([padded], dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.model(x, task_inputs=self.task.expand(x.shape[0], -1))
+
+
+def oneformer(swin: str = "large", classes: int = 133, task: str = "panoptic", **config: Any) -> nn.Module:
+    made = _of.OneFormerConfig(backbone_config=_swin(swin), num_labels=classes, **config)
+    return OneFormerForATask(_of.OneFormerForUniversalSegmentation(made), task)
+
+
 class SegformerLogits(nn.Module):
     """SegFormer, giving its logits (N, C, H / 4, W / 4) alone."""
 
@@ -115,6 +144,7 @@ NETWORKS: Mapping[str, Builder] = MappingProxyType(
         "deformable_detr": deformable_detr,
         "mask2former": mask2former,
         "maskformer": maskformer,
+        "oneformer": oneformer,
         "segformer": segformer,
     }
 )
@@ -125,6 +155,7 @@ _CLASSES: Mapping[str, str] = MappingProxyType(
         "deformable_detr": "DeformableDetrForObjectDetection",
         "mask2former": "Mask2FormerForUniversalSegmentation",
         "maskformer": "MaskFormerForInstanceSegmentation",
+        "oneformer": "OneFormerForUniversalSegmentation",
         "segformer": "SegformerForSemanticSegmentation",
     }
 )
@@ -134,4 +165,9 @@ def pretrained(constructor: str, folder: Path) -> nn.Module:
     """The network of a folder with config.json and model.safetensors, by transformers' own loading."""
     kind = getattr(transformers, _CLASSES[constructor])
     module: nn.Module = kind.from_pretrained(folder, local_files_only=True)
-    return SegformerLogits(module) if constructor == "segformer" else module
+    match constructor:
+        case "segformer":
+            return SegformerLogits(module)
+        case "oneformer":
+            return OneFormerForATask(module, "panoptic")
+    return module

@@ -1,5 +1,5 @@
-"""Detectors and segmenters with queries, as transformers has them: DETR, Deformable DETR, MaskFormer, Mask2Former; and
-SegFormer."""
+"""Detectors and segmenters with queries, as transformers has them: DETR, Deformable DETR, MaskFormer, Mask2Former,
+OneFormer; and SegFormer."""
 
 from __future__ import annotations
 
@@ -58,6 +58,15 @@ MASK2FORMER = "Masked-attention Mask Transformer for Universal Image Segmentatio
 M2F_PANOPTIC = LocatedFamily("Mask2Former", MASK2FORMER, 2021, "transformers", COCO_PANOPTIC, "panoptic")
 M2F_INSTANCE = LocatedFamily("Mask2Former", MASK2FORMER, 2021, "transformers", COCO, "instance")
 M2F_SEMANTIC = LocatedFamily("Mask2Former", MASK2FORMER, 2021, "transformers", ADE20K, "semantic")
+
+ONEFORMER = LocatedFamily(
+    "OneFormer",
+    "OneFormer: One Transformer to Rule Universal Image Segmentation (arXiv:2211.06220)",
+    2022,
+    "transformers",
+    COCO_PANOPTIC,
+    "panoptic",
+)
 
 
 def _paper(value: float, metric: str, dataset: str = "coco-val2017", where: str = "the paper") -> Quality:
@@ -138,6 +147,18 @@ ROWS = (
         licence="Apache-2.0",
         traced=True,
     ),
+    DEFORMABLE.row(
+        "deformable_detr_resnet50_two_stage",
+        "deformable_queries",
+        PIXELS,
+        (41.182, 41),
+        constructor="deformable_detr",
+        arguments=(("with_box_refine", True), ("two_stage", True)),
+        quality=_paper(46.2, "AP"),
+        tag="SenseTime/deformable-detr-with-box-refine-two-stage",
+        licence="Apache-2.0",
+        traced=True,
+    ),
     UP_DETR.row(
         "up_detr_resnet50",
         "queries",
@@ -208,6 +229,18 @@ ROWS = (
         quality=_paper(47.7, "mIoU", "ade20k"),
         tag="facebook/mask2former-swin-tiny-ade-semantic",
         licence="CC-BY-NC-4.0",
+        traced=True,
+        batch=4,
+    ),
+    ONEFORMER.row(
+        "oneformer_swin_large_panoptic",
+        "oneformer_panoptic",
+        PIXELS,
+        (218.784, 219),
+        constructor="oneformer",
+        quality=_paper(57.9, "PQ"),
+        tag="shi-labs/oneformer_coco_swin_large",
+        licence="MIT",
         traced=True,
         batch=4,
     ),

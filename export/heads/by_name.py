@@ -35,6 +35,7 @@ HEADS: Mapping[str, Wrapper] = MappingProxyType(
         "deformable_queries": _from("queries", "DeformableQueries"),
         "detr_panoptic": _from("query_masks", "DetrPanoptic"),
         "maskformer_panoptic": _from("query_masks", "MaskFormerPanoptic"),
+        "oneformer_panoptic": _from("query_masks", "OneFormerPanoptic"),
         "mask2former_panoptic": _from("query_masks", "Mask2FormerPanoptic"),
         "mask2former_instance": _from("query_masks", "Mask2FormerInstance"),
         "mask2former_semantic": _from("query_masks", "Mask2FormerSemantic"),

@@ -60,4 +60,9 @@ class DeformableQueries(Queries):
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
         never = silent(unused(91, THING_IDS))
-        return ((Final(self.module.class_embed[-1], 1.5, -4.0, never),),)
+        classes = self.module.class_embed
+        if not self.module.config.two_stage:
+            return ((Final(classes[-1], 1.5, -4.0, never),),)
+        # The decoder's last one tells, by its first class, which places of the picture become queries.
+        proposals = self.module.model.decoder.class_embed[-1]
+        return ((Final(proposals, 1.5, -4.0),), (Final(classes[-2], 1.5, -4.0, never),))

@@ -147,6 +147,15 @@ class MaskFormerPanoptic(PanopticMasks):
         )
 
 
+class OneFormerPanoptic(PanopticMasks):
+    """OneFormer, told to be panoptic."""
+
+    def last_layers(self) -> tuple[nn.Linear, nn.Linear, nn.Conv2d]:
+        network = self.module.model.model
+        decoder = network.transformer_module.decoder
+        return decoder.class_embed, _last(decoder.mask_embed), network.pixel_level_module.decoder.mask_projection
+
+
 def _mask2former_layers(module: Any) -> tuple[nn.Linear, nn.Linear, nn.Conv2d]:
     embedder = module.model.transformer_module.decoder.mask_predictor.mask_embedder
     return module.class_predictor, _last(embedder), module.model.pixel_level_module.decoder.mask_projection

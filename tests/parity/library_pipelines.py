@@ -168,6 +168,7 @@ PIPELINES: dict[str, Callable[[Row, Any, NDArray[np.uint8]], Arrays]] = {
     "detr_panoptic": _panoptic("DetrImageProcessor", PANOPTIC_IDS),
     "maskformer_panoptic": _panoptic("MaskFormerImageProcessor", tuple(range(133))),
     "mask2former_panoptic": _panoptic("Mask2FormerImageProcessor", tuple(range(133))),
+    "oneformer_panoptic": _panoptic("OneFormerImageProcessor", tuple(range(133))),
     "mask2former_instance": mask2former_instance,
     "mask2former_semantic": mask2former_semantic,
     "yolo_v3": yolo_v3,

@@ -32,7 +32,9 @@ UNPROVED = frozenset(
     {
         "facebook/detr-resnet-101",
         "SenseTime/deformable-detr-with-box-refine",
+        "SenseTime/deformable-detr-with-box-refine-two-stage",
         "nvidia/segformer-b5-finetuned-ade-640-640",
+        "shi-labs/oneformer_coco_swin_large",
         "facebook/mask2former-swin-tiny-coco-panoptic",
         "facebook/mask2former-swin-small-coco-panoptic",
         "facebook/mask2former-swin-base-coco-panoptic",
@@ -111,7 +113,7 @@ def test_repositories_of_the_hub_are_named_by_the_installed_library() -> None:
     folder = Path(transformers.__file__).parent / "models"
     text = " ".join(
         path.read_text(encoding="utf-8")
-        for model in ("detr", "deformable_detr", "segformer", "maskformer", "mask2former")
+        for model in ("detr", "deformable_detr", "segformer", "maskformer", "mask2former", "oneformer")
         for path in (folder / model).glob("*.py")
     )
     named = {tag for tag in tags if any(f"{tag}{end}" in text for end in "\"'`) ")}
