@@ -15,9 +15,11 @@ from service.decision import Chooser, Decision
 from service.errors import (
     DeadlineExceeded,
     DeadlineInfeasible,
+    EngineError,
     EngineFailed,
     EngineUnavailable,
     ModelUnavailable,
+    NotReady,
     Overloaded,
     UnknownModel,
     VisionError,
@@ -80,33 +82,12 @@ class Pipeline:
         """The model's outputs for every picture, in order. Raises whatever keeps any of them from being answered."""
         with self.permit(ask.client):
             headers = [read_header(picture.data, self.size_limits, field=picture.field) for picture in pictures]
-            failure: EngineFailed | None = None
-            for last in (False, False, True):
-                decision = self._choose(headers, ask) if failure is None else self._instead(headers, ask, failure)
-                try:
-                    served = await self._run_loaded(pictures, headers, decision, ask)
-                    break
-                except EngineFailed as err:
-                    # Another model may do better, once: it may as well be the picture. Who named a model is told.
-                    if failure is not None:
-                        self.metrics.reroutes.labels(failure.model, "failed").inc()
-                    if ask.model is not None or failure is not None or last:
-                        raise
-                    failure = err
-                except (ModelUnavailable, UnknownModel):
-                    # Gone between the choice and the run. Who named it is told; who did not gets another one.
-                    self.fleet.model_lost(decision.card.name)
-                    if ask.model is not None or last:
-                        raise
-                except EngineUnavailable:
-                    self.fleet.engine_lost()
+            try:
+                served = await self._serve(pictures, headers, ask)
+            except EngineFailed as failure:
+                if ask.model is not None:  # who named a model is told
                     raise
-                except DeadlineExceeded:
-                    self.learn_miss(decision, ask)
-                    raise
-            if failure is not None:
-                self.metrics.reroutes.labels(failure.model, "answered").inc()
-                served = replace(served, failed=(failure.model,))
+                served = await self._serve_instead(pictures, headers, ask, failure)
             self._learn(served, ask)
             return served
 
@@ -120,16 +101,47 @@ class Pipeline:
         with self.permit(ask.client):
             self.chooser.refuse_early(ask)
 
-    def _instead(self, headers: list[ImageHeader], ask: Ask, failure: EngineFailed) -> Decision:
-        """A model in place of the one that failed. Raises the failure if none is left that answers in time."""
+    async def _serve_instead(
+        self, pictures: list[Picture], headers: list[ImageHeader], ask: Ask, failure: EngineFailed
+    ) -> Served:
+        """Another model's answer in place of the one that failed: once, for it may as well be the picture.
+
+        Raises the failure if no other model is left that would be in time, else what becomes of that one.
+        """
+        outcome = "failed"
         try:
-            decision = self._choose(headers, ask, frozenset({failure.model}))
+            served = await self._serve(pictures, headers, ask, frozenset({failure.model}))
+            outcome = "answered"
+            return replace(served, failed=(failure.model,))
+        except EngineError:
+            raise
         except VisionError:
-            decision = None
-        if decision is None or decision.card.name == failure.model:
-            self.metrics.reroutes.labels(failure.model, "failed").inc()
-            raise failure
-        return decision
+            raise failure from None
+        finally:
+            self.metrics.reroutes.labels(failure.model, outcome).inc()
+
+    async def _serve(
+        self, pictures: list[Picture], headers: list[ImageHeader], ask: Ask, without: frozenset[str] = frozenset()
+    ) -> Served:
+        """By a model that is not among `without`. Raises NotReady if there are only those."""
+        for last in (False, False, True):
+            decision = self._choose(headers, ask, without)
+            if decision.card.name in without:
+                raise NotReady("no other model is left")
+            try:
+                return await self._run_loaded(pictures, headers, decision, ask)
+            except (ModelUnavailable, UnknownModel):
+                # Gone between the choice and the run. Who named it is told; who did not gets another one.
+                self.fleet.model_lost(decision.card.name)
+                if ask.model is not None or last:
+                    raise
+            except EngineUnavailable:
+                self.fleet.engine_lost()
+                raise
+            except DeadlineExceeded:
+                self.learn_miss(decision, ask)
+                raise
+        raise AssertionError("not reached")
 
     def _choose(self, headers: list[ImageHeader], ask: Ask, without: frozenset[str] = frozenset()) -> Decision:
         with tracing.stage("route"):

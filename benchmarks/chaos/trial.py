@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import httpx
+
 from benchmarks import counters
 from benchmarks.chaos.fault import Broken, Fault, NotRun
 from benchmarks.chaos.load import Load, Seen
@@ -47,7 +49,7 @@ def run_trial(site: Site, fault: Fault) -> Trial:
     trial = Trial(fault.name, site.engine)
     before = scrape(site.gateway)
     broken = ""
-    with Watch(site.gateway) as watch, Load(site.gateway.port) as load:
+    with Watch(site.gateway) as watch, Load(site.gateway.port, fault.rate_per_s) as load:
         time.sleep(BEFORE_S)
         began_s = time.monotonic()
         try:
@@ -55,7 +57,7 @@ def run_trial(site: Site, fault: Fault) -> Trial:
                 time.sleep(fault.held_s)
         except NotRun as err:
             trial.not_run = str(err)
-        except (Broken, OSError) as err:  # an OSError: Triton did not answer an operator's call
+        except (Broken, OSError, httpx.TransportError) as err:  # the last two: nobody answered an operator
             broken = str(err)
         ended_s = time.monotonic()
         trial.again_s = _well_again_s(load, watch, ended_s)
