@@ -217,10 +217,7 @@ async def _recovered(run: Overload, port: int, pictures: Sequence[bytes], ended_
         began_s = time.perf_counter()
         status, _ = await client.ask(mix.request_of(LONE, pictures[in_a_row], port))
         took_ms = (time.perf_counter() - began_s) * 1e3
-        if status == 200 and took_ms <= budget_ms(LONE):
-            in_budget_s = min(in_budget_s, began_s)
-        else:
-            in_budget_s = ends_s
+        in_budget_s = min(in_budget_s, began_s) if status == 200 and took_ms <= budget_ms(LONE) else ends_s
         fast_s = min(fast_s, began_s) if status == 200 and took_ms <= slowest_ms else ends_s
         in_a_row = in_a_row + 1 if fast_s < ends_s else 0
         await asyncio.sleep(_GAP_S)
