@@ -36,11 +36,15 @@ MODELS, ROOM_FOR, WARM = 20, 6, 3
 class Stretches:
     """What came of the requests of all stretches of one kind."""
 
-    others: list[Sent] = field(default_factory=list)
+    others: list[list[Sent]] = field(default_factory=list)
     cold: list[Sent] = field(default_factory=list)
 
+    @property
+    def all_others(self) -> list[Sent]:
+        return list(itertools.chain.from_iterable(self.others))
+
     def latency_ms(self, quantile: float) -> float:
-        return float(np.quantile([sent.latency_ms for sent in self.others], quantile))
+        return float(np.quantile([sent.latency_ms for sent in self.all_others], quantile))
 
 
 def main() -> None:
@@ -50,8 +54,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("examples/chelsea.jpg"))
     parser.add_argument("--rate", type=float, default=15.0, help="requests a second for the warm models together")
     parser.add_argument("--cold-every-s", type=float, default=5.0)
-    parser.add_argument("--stretch-s", type=float, default=30.0)
-    parser.add_argument("--rounds", type=int, default=6, help="of a stretch without and one with cold requests")
+    parser.add_argument("--stretch-s", type=float, default=12.0)
+    parser.add_argument("--rounds", type=int, default=15, help="of a stretch without and one with cold requests")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +66,7 @@ def main() -> None:
             serving(Path(folder) / "repository", {**budget, **settings}) as server,
         ):
             without, with_cold = asyncio.run(_measure(given, server.port, [card.name for card in cards]))
-            loads = _loads(metrics(server.port))
+            loads = _loads(metrics(server.admin_port))
     result = _result(given, without, with_cold, loads)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"cold-model-{given.engine}-{slug()}.json"
@@ -98,7 +102,7 @@ async def _measure(given: argparse.Namespace, port: int, names: Sequence[str]) -
             others, came = await asyncio.gather(
                 open_loop(client, wanted, due_s.tolist()), open_loop(client, cold, cold_s)
             )
-            stretches.others.extend(others)
+            stretches.others.append(others)
             stretches.cold.extend(came)
     client.close()
     return without, with_cold
@@ -117,8 +121,8 @@ def _result(
 ) -> dict[str, Any]:
     def of(stretches: Stretches) -> dict[str, float]:
         return {
-            "requests": len(stretches.others),
-            "failed": sum(sent.status != 200 for sent in stretches.others),
+            "requests": len(stretches.all_others),
+            "failed": sum(sent.status != 200 for sent in stretches.all_others),
             **{f"p{round(100 * q)}_ms": round(stretches.latency_ms(q), 2) for q in (0.5, 0.95, 0.99)},
             "cold_requests": len(stretches.cold),
             "cold_failed": sum(sent.status != 200 for sent in stretches.cold),
@@ -139,13 +143,20 @@ def _result(
 
 
 def _interval(without: Stretches, with_cold: Stretches, seed: int) -> tuple[float, float]:
-    """Where 95 % of the ratios of the 99th percentiles lie when both samples are drawn again (bootstrap)."""
+    """Where 95 % of the ratios of the 99th percentiles lie when the rounds are drawn again (bootstrap).
+
+    Whole rounds, each with both of its stretches: what else the machine did in them is in both.
+    """
     dice = np.random.default_rng(seed)
-    first = np.array([sent.latency_ms for sent in without.others])
-    second = np.array([sent.latency_ms for sent in with_cold.others])
+    first, second = (
+        [np.array([sent.latency_ms for sent in stretch]) for stretch in stretches.others]
+        for stretches in (without, with_cold)
+    )
+    drawn = dice.integers(0, len(first), (1000, len(first)))
     ratios = [
-        np.quantile(dice.choice(second, len(second)), 0.99) / np.quantile(dice.choice(first, len(first)), 0.99)
-        for _ in range(1000)
+        np.quantile(np.concatenate([second[i] for i in rounds]), 0.99)
+        / np.quantile(np.concatenate([first[i] for i in rounds]), 0.99)
+        for rounds in drawn
     ]
     low, high = np.quantile(ratios, [0.025, 0.975])
     return float(low), float(high)

@@ -79,9 +79,10 @@ class TritonServer:
         arguments = ["--repository", str(self._repository), *self._ports, "--threads", "1", "--exit-timeout", "5"]
         arguments += self._arguments
         with self._log.open("ab") as log:
-            # Its own process group, so that `kill` takes the Python stubs along.
+            # Its own process group, so that `kill` takes the Python stubs along. Not its own session: Linux (autogroup)
+            # would weigh priorities within that session only, and not against the gateway beside it.
             self._process = subprocess.Popen(
-                [sys.executable, PROGRAMS / "serve.py", *arguments], stdout=log, stderr=log, start_new_session=True
+                [sys.executable, PROGRAMS / "serve.py", *arguments], stdout=log, stderr=log, process_group=0
             )
         give_up_s = time.monotonic() + START_TIMEOUT_S
         while not self.ready() and (self._wait_for_all or not self.live()):
@@ -111,6 +112,13 @@ class TritonServer:
                 raise TimeoutError(str(self.states()))
             time.sleep(0.05)
         return self.states()
+
+    def children(self) -> list[int]:
+        """Pids of the processes that it has started itself, one for each instance of a model (Linux)."""
+        if self._process is None:
+            return []
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        return [int(pid) for task in tasks.iterdir() for pid in _children_of(task)]
 
     def _answers(self, path: str) -> bool:
         try:
@@ -150,6 +158,13 @@ class TritonServer:
         self._process = None
         for path in shared:
             path.unlink(missing_ok=True)
+
+
+def _children_of(task: Path) -> list[str]:
+    try:
+        return (task / "children").read_text(encoding="ascii").split()
+    except FileNotFoundError:  # the thread has just ended
+        return []
 
 
 def _free_ports(count: int) -> list[str]:

@@ -101,10 +101,10 @@ def _lower_priority():
 
 def _raise_priority():
     """What stub.sh lowered, for every thread that there is now."""
-    if os.environ.get("TRITON_STUB_NICED"):
+    if niceness := os.environ.get("TRITON_STUB_NICENESS"):
         for thread in Path("/proc/self/task").iterdir():
             with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), int(niceness))
 
 
 def _open(ort, path, options):
