@@ -1,4 +1,4 @@
-"""Random detectors made to find something: what is wanted of a last layer, it gives; one that never runs is an error."""
+"""Random detectors made to find something: what is wanted of a last layer it gives; one that never runs is an error."""
 
 from __future__ import annotations
 
