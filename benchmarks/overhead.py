@@ -25,6 +25,7 @@ from service.ask import Ask
 from service.bodies import Picture
 from service.engines.fake import FakeEngine
 from service.gateway import Gateway
+from service.hang_up import HangUp, tell_of
 from service.pipeline import Served
 from service.settings import Settings
 from tests.cards import classifier, detector
@@ -77,6 +78,7 @@ async def call(app: ASGIApp, request: Request) -> tuple[int, float]:
     """The status, and the seconds of processor time it took."""
     status, sent = 0, [False]
     scope = scope_of(request)
+    tell_of(scope, HangUp())  # as our own server does
 
     async def receive() -> Message:
         if sent[0]:

@@ -120,6 +120,8 @@ def running(contestant: Contestant, repository: Path, log: Path) -> Iterator[Run
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
         # Several gateways run beside each other; nobody here looks at their metrics.
         kept["VISION_ADMIN_PORT"] = "0"
+        # What is measured is this tree, whatever is installed.
+        kept["PYTHONPATH"] = str(ROOT)
         if contestant.ours:
             command = [str(Path(sys.executable).with_name("vision")), "serve", "--port", str(port)]
             served = stack.enter_context(only([contestant.model], repository))
@@ -127,7 +129,7 @@ def running(contestant: Contestant, repository: Path, log: Path) -> Iterator[Run
         else:
             command = [part.format(port=port) for part in contestant.command]
             model = repository.resolve() / MODEL / "1" / "model.onnx"
-            environment = {**kept, "BENCH_MODEL": str(model), "PYTHONPATH": str(ROOT)}
+            environment = {**kept, "BENCH_MODEL": str(model)}
         environment |= contestant.environment
         output = stack.enter_context(log.open("ab"))
         began_s = time.monotonic()

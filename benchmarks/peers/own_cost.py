@@ -38,7 +38,6 @@ def _loop(repository: Path, pictures: Path, log: Path, seconds: float) -> dict[s
                 "BENCH_WATCH": str(stats),
                 "VISION_REPOSITORY": str(folder),
                 "VISION_LOG_LEVEL": "error",
-                "PYTHONPATH": str(ROOT),
             },
         )
         with running(watched, repository, log) as server:

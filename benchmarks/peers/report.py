@@ -6,6 +6,7 @@ python -m benchmarks.peers.report [results/peers-….json]
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def plot(document: Row, path: Path) -> None:
         opened = [row for row in document["summary"] if row["contestant"] == name and row["level"] in _open(document)]
         if opened:
             shares = [int(row["level"].split()[0]) for row in opened]
-            right.plot(shares, [row["p99_ms"] for row in opened], **style)
+            right.plot(shares, [row.get("p99_ms", math.nan) for row in opened], **style)
     left.set_xscale("log", base=2)
     left.set_xticks([int(level.split()[0]) for level in _closed(document)])
     left.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())

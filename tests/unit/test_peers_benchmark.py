@@ -204,3 +204,24 @@ def test_of_several_attempts_the_least_disturbed_counts() -> None:
     bench = Bench([], Path(), Path(), time.monotonic() + 1000)
     measured = iter([{"others": 0.5, "per_s": 1}, {"others": 0.1, "per_s": 2}, {"others": 0.3, "per_s": 3}])
     assert bench._repeated(lambda: next(measured)) == {"others": 0.1, "per_s": 2, "attempts": 3}
+
+
+def test_a_cell_without_an_answer_spoils_neither_tables_nor_plot(tmp_path: Path) -> None:
+    rows = cells()
+    for row in rows:
+        if row["contestant"] == "litserve" and row["level"] in ("8 clients", "70 %"):
+            row.update(per_s=0.0, p50_ms=None, p95_ms=None, p99_ms=None, failed=3)
+    document = {
+        "circumstances": {"device": "a machine", "date": "today", "python": "3", "onnxruntime": "1"},
+        "peer_versions": {},
+        "plan": {"rounds": 2, "seconds": 3, "pictures": 1, "picture_kb": 1},
+        "ready_s": {},
+        "disturbed": 0,
+        "cells": rows,
+        "summary": summary.summarise(rows),
+        "claims": summary.claims(rows),
+        "extras": {},
+    }
+    assert "0 (0.00), 6 failed" in report.tables(document)
+    report.plot(document, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 0
