@@ -49,7 +49,7 @@ def run_trial(site: Site, fault: Fault) -> Trial:
     trial = Trial(fault.name, site.engine)
     before = scrape(site.gateway)
     broken = ""
-    with Watch(site.gateway) as watch, Load(site.gateway.port, fault.rate_per_s) as load:
+    with Watch(site.gateway) as watch, Load(site.gateway.port) as load:
         time.sleep(BEFORE_S)
         began_s = time.monotonic()
         try:
