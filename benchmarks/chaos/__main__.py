@@ -15,7 +15,6 @@ import json
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import get_args
@@ -70,8 +69,6 @@ def _kept(trials: Sequence[Trial]) -> list[Trial]:
         return []
     again, names = {(trial.fault, trial.engine) for trial in trials}, {fault.name for fault in FAULTS}
     before = [Trial(**row) for row in json.loads(path.read_text(encoding="utf-8"))["trials"]]
-    for trial in before:
-        trial.answers = Counter(trial.answers)
     return [trial for trial in before if trial.fault in names and (trial.fault, trial.engine) not in again]
 
 
