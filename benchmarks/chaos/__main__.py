@@ -2,6 +2,8 @@
 
 python -m benchmarks.chaos [--only WORD] [--engine embedded|triton] [--no-docs]
 
+Where only some are run, the page's other rows stay as they were.
+
 Exit code 1 if anything was lost, or is not well again.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -21,6 +24,7 @@ from benchmarks.chaos.fault import Fault, NotRun, Surroundings
 from benchmarks.chaos.report import report
 from benchmarks.chaos.site import EngineName, gateway_on, models_and_triton
 from benchmarks.chaos.trial import Trial, run_trial
+from benchmarks.device import RESULTS, slug
 from benchmarks.reliability_page import publish
 from tests.triton_server import PROGRAMS
 
@@ -58,6 +62,16 @@ def run(engine: EngineName, faults: Sequence[Fault]) -> Iterator[Trial]:
     yield from (Trial(fault.name, engine, not_run=fault.not_on[engine]) for fault in faults if engine in fault.not_on)
 
 
+def _kept(trials: Sequence[Trial]) -> list[Trial]:
+    """Those of the last run here that were not run again, of faults that there still are."""
+    path = RESULTS / f"chaos-{slug()}.json"
+    if not path.is_file():
+        return []
+    again, names = {(trial.fault, trial.engine) for trial in trials}, {fault.name for fault in FAULTS}
+    before = [Trial(**row) for row in json.loads(path.read_text(encoding="utf-8"))["trials"]]
+    return [trial for trial in before if trial.fault in names and (trial.fault, trial.engine) not in again]
+
+
 def _no_triton() -> str:
     """Why there is no Triton here; empty if there is one."""
     check = subprocess.run(
@@ -78,10 +92,11 @@ def main() -> None:
         for trial in run(engine, faults):
             trials.append(trial)
             print(f"{time.monotonic() - started_s:5.0f} s  {trial}", file=sys.stderr, flush=True)
-    text = report([fault.name for fault in faults], trials)
-    print(text)
+    print(report([fault.name for fault in FAULTS], trials))
     if not arguments.no_docs:
-        publish("chaos", "python -m benchmarks.chaos", text, {"trials": [asdict(trial) for trial in trials]})
+        rows = [*trials, *_kept(trials)]
+        text = report([fault.name for fault in FAULTS], rows)
+        publish("chaos", "python -m benchmarks.chaos", text, {"trials": [asdict(trial) for trial in rows]})
     sys.exit(any(trial.lost or (trial.again_s is None and not trial.not_run) for trial in trials))
 
 

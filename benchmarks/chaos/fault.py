@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.chaos.load import RATE_PER_S
 from benchmarks.chaos.site import EngineName, Site
 
 
@@ -32,7 +31,6 @@ class Surroundings:
 class Fault:
     """inject        done on entering, undone on leaving; may raise NotRun, Broken
     held_s        how long it lasts
-    rate_per_s    of the requests meanwhile
     not_on        engine → why it means nothing there
     surroundings  folder → how the gateway is started; None: as always, and shared with other faults
     """
@@ -40,6 +38,5 @@ class Fault:
     name: str
     inject: Callable[[Site], AbstractContextManager[None]]
     held_s: float = 3.0
-    rate_per_s: float = RATE_PER_S
     not_on: Mapping[EngineName, str] = field(default_factory=dict)
     surroundings: Callable[[Path], Surroundings] | None = None

@@ -47,9 +47,8 @@ class Seen:
 class Load:
     """Runs inside the `with`; `seen` grows, and is complete after it."""
 
-    def __init__(self, port: int, rate_per_s: float = RATE_PER_S) -> None:
+    def __init__(self, port: int) -> None:
         self._port = port
-        self._rate_per_s = rate_per_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()), name="load")
         self.seen: list[Seen] = []
@@ -74,7 +73,7 @@ class Load:
                 picture = photograph if path.startswith("/v1/classify") else scene
                 self.sent += 1
                 group.create_task(self._one(client, post(path, picture, self._port)))
-                await asyncio.sleep(1 / self._rate_per_s)
+                await asyncio.sleep(1 / RATE_PER_S)
         client.close()
 
     async def _one(self, client: Client, request: bytes) -> None:

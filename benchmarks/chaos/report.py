@@ -20,8 +20,7 @@ def report(faults: Sequence[str], trials: Sequence[Trial]) -> str:
     left_out = sorted((t for t in trials if t.not_run), key=lambda t: (order[t.fault], t.engine))
     requests = sum(trial.sent for trial in ran)
     lines = [
-        f"{len(ran)} trials, {requests:,} requests, {RATE_PER_S:g} a second (fewer where the clock is faked: libfaketime makes "
-        "several system calls of every look at it), each with a budget of 2 s.",
+        f"{len(ran)} trials, {requests:,} requests, {RATE_PER_S:g} a second, each with a budget of 2 s.",
         "",
         table(_HEADS, [_row(trial) for trial in ran]),
         "",

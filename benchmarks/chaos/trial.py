@@ -33,7 +33,7 @@ class Trial:
     fault: str
     engine: str
     not_run: str = ""
-    answers: Counter[str] = field(default_factory=Counter)
+    answers: dict[str, int] = field(default_factory=dict)
     rerouted: int = 0
     worst_ms: float = 0.0
     readiness: str = ""
@@ -49,7 +49,7 @@ def run_trial(site: Site, fault: Fault) -> Trial:
     trial = Trial(fault.name, site.engine)
     before = scrape(site.gateway)
     broken = ""
-    with Watch(site.gateway) as watch, Load(site.gateway.port, fault.rate_per_s) as load:
+    with Watch(site.gateway) as watch, Load(site.gateway.port) as load:
         time.sleep(BEFORE_S)
         began_s = time.monotonic()
         try:
@@ -95,9 +95,7 @@ def _bad_s(seen: list[Seen], watch: Watch) -> Iterator[float]:
 
 
 def _sum_up(trial: Trial, seen: list[Seen], watch: Watch, began_s: float) -> None:
-    trial.answers = Counter(
-        f"{one.status} {one.code}".strip() if one.status else f"no answer ({one.code})" for one in seen
-    )
+    trial.answers = dict(Counter(_named(one) for one in seen))
     trial.rerouted = sum(bool(one.failed) for one in seen)
     trial.worst_ms = max((one.latency_ms for one in seen if one.sent_s >= began_s), default=0.0)
     away = [(at_s, status) for at_s, status in watch.ready_s if status != 200]
@@ -109,6 +107,10 @@ def _sum_up(trial: Trial, seen: list[Seen], watch: Watch, began_s: float) -> Non
         trial.readiness = "200"
     if watch.failing:
         trial.readiness += f", failing: {', '.join(sorted(watch.failing))}"
+
+
+def _named(one: Seen) -> str:
+    return f"{one.status} {one.code}".strip() if one.status else f"no answer ({one.code})"
 
 
 def _quiet(site: Site) -> None:

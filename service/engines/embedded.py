@@ -42,7 +42,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 # Of the thread that loads: it gets what the workers leave, where the system knows priorities of threads (Linux).
 _LOADER_STEPS_BACK = 10
-_LOOKS_FOR_THE_MISSING = 10
+_LOOKS_FOR_THE_MISSING = 25
 _LOOK_AGAIN_S = 0.02
 # What did not fit into memory may fit when somebody else has gone.
 _MEMORY_AGAIN_AFTER_S = 10.0

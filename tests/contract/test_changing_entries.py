@@ -59,8 +59,9 @@ def replace(repository: Path, seed: int, away_s: float = 0.0) -> None:
         if away_s:
             old = (repository / ROW_NAME).rename(repository / f".old-{ROW_NAME}")
             time.sleep(away_s)
-            shutil.rmtree(old)
         publish(folder, repository, ROW_NAME)
+        if away_s:
+            shutil.rmtree(old)
 
 
 async def test_an_entry_is_not_gone_between_the_two_renames_that_replace_it(
