@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -385,8 +385,8 @@ def _command(asked: argparse.Namespace) -> str:
 def _numbers(run: Overload) -> dict[str, object]:
     """What was measured, without each single request."""
     rounds = [
-        {name: value for name, value in asdict(this).items() if name not in ("asked", "kinds", "samples")}
-        | {"samples": [asdict(sample) for sample in this.samples[::4]]}
+        {name: value for name, value in vars(this).items() if name not in ("asked", "kinds", "samples")}
+        | {"samples": this.samples[::4]}
         for this in run.rounds
     ]
     refused = refusals(run)
