@@ -26,10 +26,10 @@ import uvloop
 
 from benchmarks import mix
 from benchmarks.client import Connection
-from benchmarks.overload import served
 from benchmarks.reliability_page import publish, table
 from benchmarks.same_answer import alike, essence
 from benchmarks.scrape import scrape
+from benchmarks.served import served
 from tests.gateway_server import GatewayServer
 
 CLIENTS = 64

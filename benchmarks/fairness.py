@@ -27,8 +27,8 @@ from benchmarks import mix
 from benchmarks.arrivals import arrivals
 from benchmarks.client import Client
 from benchmarks.crowd import Asked, Crowd, in_the_open
-from benchmarks.overload import served
 from benchmarks.reliability_page import plain, publish, table
+from benchmarks.served import served
 from service.keys import key_sha256, new_key
 from tests.gateway_server import GatewayServer
 
