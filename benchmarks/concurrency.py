@@ -20,16 +20,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import uvloop
 
 from benchmarks import mix
 from benchmarks.client import Connection
-from benchmarks.overload import served
 from benchmarks.reliability_page import publish, table
 from benchmarks.same_answer import alike, essence
 from benchmarks.scrape import scrape
+from benchmarks.served import served
 from tests.gateway_server import GatewayServer
 
 CLIENTS = 64
@@ -266,7 +266,7 @@ def main() -> None:
     if not asked.no_docs:
         part = "concurrency" if asked.engine == "embedded" else "concurrency-triton"
         engine = "" if asked.engine == "embedded" else " --engine triton"
-        publish(part, f"python -m benchmarks.concurrency --minutes {asked.minutes:g}{engine}", text, asdict(run))
+        publish(part, f"python -m benchmarks.concurrency --minutes {asked.minutes:g}{engine}", text, run)
     sys.exit(1 if run.problems else 0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,16 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def publish(part: str, command: str, text: str, measured: dict[str, Any], *, page: Path = PAGE) -> Path:
+def plain(value: Any) -> Any:
+    """Dataclasses and whatever is a mapping as dictionaries with text as keys: `asdict` spoils a Counter."""
+    if is_dataclass(value):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def publish(part: str, command: str, text: str, measured: Any, *, page: Path = PAGE) -> Path:
     """Replaces the part in the page, and writes what was measured as JSON; its path comes back."""
     about = circumstances()
     runtime = about.get("onnxruntime-gpu") or about.get("onnxruntime")
@@ -32,5 +43,5 @@ def publish(part: str, command: str, text: str, measured: dict[str, Any], *, pag
         raise ValueError(f"{page.name} has no part {part}")
     page.write_text(after, encoding="utf-8")
     path = RESULTS / f"{part}-{slug()}.json"
-    path.write_text(json.dumps({"about": about, **measured}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"about": about, **plain(measured)}, indent=1) + "\n", encoding="utf-8")
     return path

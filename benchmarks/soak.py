@@ -212,7 +212,7 @@ def main() -> None:
     text = report(run)
     print(text)
     if not arguments.no_docs:
-        measured = {k: v for k, v in asdict(run).items() if k not in ("samples", "in_flight")}
+        measured = {k: v for k, v in vars(run).items() if k not in ("samples", "in_flight")}
         every = max(1, len(run.samples) // 120)
         publish(
             "soak",

@@ -5,7 +5,8 @@ millisecond. Asked ten times as often as it can answer, the loop would spend all
 answers of those who were admitted, would wait behind a second of it. So while the loop is behind,
 
 - what was refused a moment ago (same address, same parameters, same client) is refused again without another look;
-- and if it has been behind for a while, so is whatever is known to be a request like others that were served before.
+- and if it has been behind for a while, and others were refused just now, so is whatever is known to be a request
+  like others that were served before.
 
 What was never seen yet is always looked at: a wrong parameter is told as such. A refusal costs a tenth of a look.
 """
@@ -39,6 +40,8 @@ SCOPE_KEY = "vision.front"
 BEHIND_S = 0.002
 # How long a refusal stands: the queue has moved on by then, if nobody else was admitted.
 STANDS_S = 0.1
+# For so long after a refusal there are more requests than can be answered.
+CROWDED_S = 1.0
 _MOST_REMEMBERED = 4096
 _TASKS = {b"/v1/classify": "classify", b"/v1/embed": "embed", b"/v1/detect": "detect", b"/v1/segment": "segment"}
 _TIER = re.compile(rb"(?:^|&)tier=(\w+)")
@@ -111,6 +114,7 @@ class Front:
         self._refusals: OrderedDict[tuple[str, bytes, int], tuple[float, VisionError]] = OrderedDict()
         self._shapes: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._told_s = 0.0
+        self._refused_s = -CROWDED_S
         self._untold = 0
 
     def asked(self, method: bytes, path: bytes, query: bytes, headers: Iterable[Header]) -> Asked | None:
@@ -134,12 +138,15 @@ class Front:
         until_s, err = self._refusals.get(asked.exactly, (0.0, None))
         if err is not None and self._clock() < until_s:
             return err
-        if self.lag.drowning and asked.shape in self._shapes:
+        # Behind without having refused anybody, it lacks a core, not the capacity: those who came may well be in time.
+        crowded = self._clock() - self._refused_s < CROWDED_S
+        if crowded and self.lag.drowning and asked.shape in self._shapes:
             return Overloaded("more requests come than the gateway can look at", limit="what the event loop can do")
         return None
 
     def remember_refusal(self, asked: Asked, err: VisionError) -> None:
-        _put(self._refusals, asked.exactly, (self._clock() + STANDS_S, err))
+        self._refused_s = self._clock()
+        _put(self._refusals, asked.exactly, (self._refused_s + STANDS_S, err))
         self.remember_shape(asked)
 
     def remember_shape(self, asked: Asked) -> None:

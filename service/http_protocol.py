@@ -219,7 +219,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._untaken is None and self.transport.get_write_buffer_size():
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
+        if self.transport.get_write_buffer_size():
             self._untaken = self.loop.call_later(self.answer_timeout_s, self._give_up_answer)
         if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
             self._timer = self.loop.call_later(self.linger_s, self._hang_up)

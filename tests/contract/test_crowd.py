@@ -179,3 +179,27 @@ def test_a_refusal_from_the_headers_leaves_the_connection_in_order() -> None:
         while (last := answer(connection))[0] == 503:
             pass
         assert last[0] == 200
+
+
+def test_who_cannot_be_in_time_whatever_the_picture_is_told_before_it_is_sent() -> None:
+    with served(Settings(workers=1)) as (port, app, _), connect(port) as connection:
+        gateway = app.state.gateway
+        gateway.engine.wait_s = 4.0
+        assert all(gateway.pipeline.permits.take("somebody") for _ in range(2))
+        connection.sendall(post(len(PICTURE), b"tier=standard"))
+        status, _, body = answer(connection)
+        assert status == 503
+        assert json.loads(body)["type"].endswith(":deadline-infeasible")
+        assert b'outcome="shed",task="classify",tier="standard"} 1.0' in gateway.metrics.exposition()
+        # Who may be in time is asked for the picture; nobody is, while the workers have little to do.
+        with connect(port) as patient:
+            patient.sendall(post(len(PICTURE), b"latency_budget_ms=9000"))
+            patient.settimeout(0.3)
+            try:
+                answered = patient.recv(1)
+            except TimeoutError:
+                answered = b""
+            assert answered == b""
+            patient.settimeout(5.0)
+            patient.sendall(PICTURE)
+            assert answer(patient)[0] == 200

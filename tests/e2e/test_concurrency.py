@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks import mix
 from benchmarks.concurrency import concurrency
-from benchmarks.overload import served
+from benchmarks.served import served
 from tests.e2e.conftest import photograph
 from tests.gateway_server import DEFAULT_MODELS, GatewayServer, require_starter_models
 from tests.triton_server import require_triton

@@ -79,9 +79,16 @@ def test_a_hiccup_is_no_reason_to_refuse_who_was_not_refused_before(front: Front
     assert front.refusal(asked(front)) is None
 
 
+def test_a_loop_that_only_lacks_a_core_refuses_nobody(front: Front, clock: Clock) -> None:
+    asked(front).served()
+    drown(front, clock)
+    assert front.refusal(asked(front)) is None
+
+
 def test_a_drowning_loop_refuses_known_requests_and_looks_at_new_ones(front: Front, clock: Clock) -> None:
     asked(front, b"latency_budget_ms=90.5").served()
     drown(front, clock)
+    asked(front, b"tier=realtime").refused(REFUSED)
     assert isinstance(front.refusal(asked(front, b"latency_budget_ms=87")), Overloaded)
     assert front.refusal(asked(front, b"latency_budget=87")) is None
     front.lag.ring()

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.concurrency import WAYS, Case, Concurrency, _compare
+from benchmarks.reliability_page import plain
 from benchmarks.same_answer import alike, essence
 from service.masks import Mask, rle_counts
 
@@ -74,3 +75,9 @@ def test_an_answer_to_another_picture_is_seen_and_named() -> None:
         "classify: top_k=5, raw, picture 1, mobilenet_v2: another answer than alone: it is that of "
         "/v1/classify?top_k=5, picture 2"
     ]
+
+
+def test_what_was_counted_is_published_as_it_was_counted() -> None:
+    run = Concurrency(1.0)
+    run.statuses.update({"200": 3})
+    assert plain({"rounds": [run]})["rounds"][0]["statuses"] == {"200": 3}
