@@ -57,8 +57,8 @@ class TrackedWait:
     """How waits behind others compare with the backlog that the engine counted, and how far off that still is."""
 
     def __init__(self) -> None:
-        self._backlog_ms = TrackedMean(20.0, weight=10)
-        self._waited_ms = TrackedMean(20.0, weight=10)
+        self._backlog_ms = TrackedMean(1.0, weight=1)
+        self._waited_ms = TrackedMean(1.0, weight=1)
         self._error_ms = TrackedMean(0.0, weight=1)
         self._root_ms = TrackedMean(1.0, weight=1)
 
