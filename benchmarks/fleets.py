@@ -108,6 +108,19 @@ def capacity_per_s(fleet: Fleet, model: int) -> float:
     return float(fleet.workers / mean_ms * 1e3)
 
 
+def alike(fleet: Fleet) -> Fleet:
+    """The same fleet for pictures that are all alike, on a machine whose times do not vary."""
+    prior = Predictor()
+    times_ms = np.array([prior.decode_ms(header, fleet.cards[-1].resize) for header in fleet.headers])
+    typical = fleet.headers[int(np.abs(times_ms - times_ms.mean()).argmin())]
+    return replace(
+        fleet,
+        headers=(typical,),
+        decode_over_prior=replace(fleet.decode_over_prior, sigma=0.0),
+        run_ms=tuple(replace(run, sigma=0.0) for run in fleet.run_ms),
+    )
+
+
 def scaled(fleet: Fleet, faster: float) -> Fleet:
     """The same models on something `faster` times as fast; decoding stays as it is. The cards still say the old times.
 

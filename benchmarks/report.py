@@ -1,4 +1,4 @@
-"""Tables and plots of what `benchmarks.routing` and `benchmarks.simulate` left in results/.
+"""Tables and plots of what `benchmarks.routing` and `benchmarks.simulate` left in results/, and those of the docs.
 
 python -m benchmarks.report
 """
@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.arrivals import PROCESSES
 from benchmarks.device import RESULTS, slug
+from tests import write_docs
 
 Row = dict[str, Any]
 
@@ -196,6 +197,7 @@ def main() -> None:
         plot_loads(
             document["cells"], f"Simulation, service times of {_where(document)}", simulation.with_suffix(".png")
         )
+    write_docs.main()
 
 
 if __name__ == "__main__":

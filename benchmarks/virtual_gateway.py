@@ -19,11 +19,11 @@ class VirtualGateway:
 
     load: Workload
     policy: Policy
+    predictor: Predictor = field(default_factory=Predictor)
+    machine: SharedMachine = field(default_factory=SharedMachine)
     counts_what_follows: bool = True
     clock: Clock = field(default_factory=Clock)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    predictor: Predictor = field(default_factory=Predictor)
-    machine: SharedMachine = field(default_factory=SharedMachine)
 
     def __post_init__(self) -> None:
         self.workers = VirtualWorkers(self.clock, self.load.fleet.workers, self.machine)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from service.ask import Ask, TierLabel
 from service.engines.protocol import Engine
@@ -17,6 +20,8 @@ from service.metrics import Metrics
 from service.routing import Choice, Demand, Pressure, Refusal, Steadiness, admit_pinned, choose, fullness
 
 _A_DOT = ImageHeader("jpeg", 1, 1)
+# How often an idle machine may try what it has learnt to refuse.
+_TRIAL_EVERY_S = 0.2
 
 Looked = tuple[Variants, Estimates, Choice | Refusal]
 
@@ -52,6 +57,8 @@ class Chooser:
         self._fleet = fleet
         self._predictor = predictor
         self._metrics = metrics
+        self._untold = Predictor()
+        self._admitted_s = -math.inf
         self._pressure: dict[tuple[Task, SegmentKind | None, int], Pressure] = {}
         self._steadiness: dict[tuple[Task, SegmentKind | None, TierLabel], Steadiness] = {}
 
@@ -64,6 +71,10 @@ class Chooser:
         variants, estimates, choice = self._look(
             headers, ask, self._steadiness_for(ask), wish=self._fleet.wish, without=without
         )
+        if isinstance(choice, Refusal):
+            choice = self._trial(variants, estimates, headers, ask) or choice
+        else:
+            self._admitted_s = time.monotonic()
         cold = isinstance(choice, Choice) and not self._fleet.loaded(variants.cards[choice.index])
         if ask.model is None and not cold:
             refused = isinstance(choice, Refusal) and choice.kind == "deadline-infeasible"
@@ -90,6 +101,26 @@ class Chooser:
     def look(self, headers: list[ImageHeader], ask: Ask) -> Looked:
         """Every candidate with what it would take now, and the choice: nothing is run, nothing remembered."""
         return self._look(headers, ask, Steadiness(), wish=lambda card: None)
+
+    def _trial(self, variants: Variants, estimates: Estimates, headers: list[ImageHeader], ask: Ask) -> Choice | None:
+        """The fastest, now and then, if the machine is idle and by its profile the model would be in time.
+
+        Who refuses everybody learns nothing: a bad minute would be remembered for ever. Nobody waits for the trial.
+        """
+        now_s = time.monotonic()
+        if not ask.degrade or estimates.wait_ms > 0.0 or now_s - self._admitted_s < _TRIAL_EVERY_S:
+            return None
+        fresh = self._untold.estimate(
+            variants, headers, spent_ms=ask.spent_ms(), wait_ms=0.0, wait_ms_by_model={}, post=ask.post
+        )
+        in_time = fresh.p50_ms <= ask.budget_ms
+        if ask.min_accuracy is not None:
+            in_time &= variants.accuracy >= ask.min_accuracy
+        fastest = int(np.where(in_time, fresh.p50_ms, np.inf).argmin())
+        if not in_time[fastest] or not self._fleet.loaded(variants.cards[fastest]):
+            return None
+        self._admitted_s = now_s
+        return Choice(fastest, "degraded")
 
     def _steadiness_for(self, ask: Ask) -> Steadiness:
         # Only a tier without further wishes is common enough to have a last choice worth holding on to.

@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_origin
 from prometheus_client.metrics_core import Metric
 from pydantic.fields import FieldInfo
 
+from benchmarks import routing_summary
 from benchmarks.device import RESULTS
 from benchmarks.peers import report
 from export.catalogue import starter
@@ -155,6 +156,10 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "errors": ("api.md", errors_table),
     "openvino": ("quantisation.md", openvino_table),
     "peers": ("benchmarks.md", peers_tables),
+    "routing-simulation": ("routing-benchmark.md", routing_summary.simulation_table),
+    "routing-shared": ("routing-benchmark.md", routing_summary.shared_table),
+    "routing-alike": ("routing-benchmark.md", routing_summary.alike_table),
+    "routing-real": ("routing-benchmark.md", routing_summary.real_table),
     "options": ("cli.md", command_tables.vision_options),
     "export-options": ("exporting.md", command_tables.export_options),
     "eval-options": ("starter-heads.md", command_tables.evaluation_options),

@@ -28,8 +28,9 @@ class FakeEngine:
 
     Detectors and segmenters find what is bright red, green or blue (fake_vision).
 
-    `available`, `failing` (model names), `delay_s`, `delay_s_by_model`, `wait_s`, `cold` (names of what is not loaded),
-    `load_s` (what a load takes) and `refusing` (names of what cannot be loaded) may be changed at any time.
+    `available`, `failing` (model names), `delay_s`, `delay_s_by_model`, `wait_s` (told, and kept), `cold` (names of
+    what is not loaded), `load_s` (what a load takes) and `refusing` (names of what cannot be loaded) may be changed at
+    any time.
     """
 
     name = "fake"
@@ -76,10 +77,10 @@ class FakeEngine:
         card = self._require_known(job.model)
         if job.model in self.cold:
             raise ModelUnavailable(f"{job.model} is not loaded")
-        started_s = time.monotonic()
+        started_s, waits_s = time.monotonic(), self.wait_s
         try:
             async with asyncio.timeout(job.remaining_s()):
-                await asyncio.sleep(self.delay_s_by_model.get(job.model, self.delay_s))
+                await asyncio.sleep(waits_s + self.delay_s_by_model.get(job.model, self.delay_s))
         except TimeoutError:
             raise DeadlineExceeded(f"{job.model} did not finish in time") from None
         self._require_available()
@@ -88,7 +89,8 @@ class FakeEngine:
         self.jobs.append(job)
         specs = [spec for spec in card.outputs if spec.name in job.outputs]
         arrays = {spec.name: _array(spec, job.pixels) for spec in specs}
-        return Outputs(arrays, 0.0, (time.monotonic() - started_s) * 1e3, len(job.pixels))
+        ran_s = time.monotonic() - started_s - waits_s
+        return Outputs(arrays, waits_s * 1e3, ran_s * 1e3, len(job.pixels))
 
     def load(self, deadline_s: float) -> Load:
         return Load(self.wait_s)
