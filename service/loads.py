@@ -56,6 +56,7 @@ class _Request:
     done: asyncio.Future[None]
     sequence: int
     began_s: float | None = field(default=None)
+    since_s: float = field(default=0.0)  # when room was first made for it
 
     def __lt__(self, other: _Request) -> bool:
         return (self.why == "background", self.sequence) < (other.why == "background", other.sequence)
@@ -103,10 +104,10 @@ class Loads:
         for request in self._requests.values():
             if request.name == name:
                 if request.began_s is not None:
-                    return max(_LOOK_S, request.began_s + own_s - time.monotonic())
+                    return max(_LOOK_S, request.since_s + own_s - time.monotonic())
             elif request.began_s is not None:
                 other_s = self._times.expected_s(request.name, self._owner.file_bytes(request.name))
-                before_s += max(0.0, request.began_s + other_s - time.monotonic())
+                before_s += max(0.0, request.since_s + other_s - time.monotonic())
             elif request.why != "background":
                 before_s += self._times.expected_s(request.name, self._owner.file_bytes(request.name))
         return before_s + own_s
@@ -184,6 +185,7 @@ class Loads:
             victims = self._victims(request)
             if victims is None:
                 continue
+            request.since_s = time.monotonic()
             try:
                 for victim in victims:
                     await self._evict(victim)
@@ -241,9 +243,10 @@ class Loads:
             measured_bytes = await self._engine.load_model(name)
             await self._owner.learn(name)
             self._residency.arrived(name, self._owner.took(name, measured_bytes))
-            took_s = time.monotonic() - request.began_s
-            self._times.observe(name, self._owner.file_bytes(name), took_s)
-            self._metrics.model_load_duration.labels(name).observe(took_s)
+            arrived_s = time.monotonic()
+            # Whoever waits, waits for those that make room as well: Triton takes seconds to unload.
+            self._times.observe(name, self._owner.file_bytes(name), arrived_s - request.since_s)
+            self._metrics.model_load_duration.labels(name).observe(arrived_s - request.began_s)
             outcome = "loaded"
             self._end(request, None)
         except InvalidEntry as err:

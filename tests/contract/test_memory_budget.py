@@ -22,13 +22,13 @@ PICTURE = encoded(Image.new("RGB", (64, 48), "red"))
 SMALL, MIDDLE, LARGE = "small", "middle", "large"
 
 
-def engine_of_three() -> FakeEngine:
+def engine_of_three(kind: type[FakeEngine] = FakeEngine) -> FakeEngine:
     cards = [
         classifier(SMALL, accuracy=60.0, run_ms=1.0),
         classifier(MIDDLE, accuracy=70.0, run_ms=2.0),
         classifier(LARGE, accuracy=80.0, run_ms=4.0),
     ]
-    engine = FakeEngine(cards)
+    engine = kind(cards)
     engine.cold = {card.name for card in cards}
     return engine
 
@@ -210,3 +210,23 @@ async def test_without_a_budget_only_operators_load_and_unload() -> None:
         await until(opened, lambda now: SMALL not in now)
         assert_problem(await opened.admin.post("/v1/models/nobody/load"), 404, "unknown-model", field="model")
         assert (await opened.admin.post(f"/v1/models/{SMALL}/load")).json()["state"] == "loaded"
+
+
+class SlowToUnload(FakeEngine):
+    """As Triton's Python backend, which takes seconds to give a process up."""
+
+    async def unload_model(self, name: str) -> None:
+        await asyncio.sleep(1.0)
+        await super().unload_model(name)
+
+
+async def test_who_waits_for_a_load_is_told_of_the_unload_that_makes_room_as_well() -> None:
+    settings = Settings(workers=2, memory_budget_bytes=int(2.5 * estimated_bytes(classifier())), probe_after_s=0)
+    async with FakeGateways(settings, engine_of_three(SlowToUnload)) as opened:
+        await until(opened, lambda states: list(states.values()).count("loaded") == 2)
+        for name in (MIDDLE, SMALL, LARGE):
+            assert model_of(await classify(opened, model=name)) == name
+        assert (await states(opened))[MIDDLE] == "cold"
+        refused = await classify(opened, model=MIDDLE, latency_budget_ms=300)
+        assert refused.status_code == 503, refused.text
+        assert refused.json()["retry_after_s"] >= 0.5
