@@ -78,6 +78,11 @@ class Circuits:
         for name, (of_sha256, _) in list(self._breakers.items()):
             if sha256.get(name) != of_sha256:
                 self._forget(name)
+        for name in sha256:  # from 0 on, so that the first failure is a rise
+            self._metrics.model_circuit_open.labels(name)
+            self._metrics.model_failures.labels(name)
+            for outcome in ("answered", "failed"):
+                self._metrics.reroutes.labels(name, outcome)
 
     def _allows(self, card: ModelCard, now_s: float) -> bool:
         breaker = self._known(card)

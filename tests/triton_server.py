@@ -85,17 +85,18 @@ class TritonServer:
                 [sys.executable, PROGRAMS / "serve.py", *arguments], stdout=log, stderr=log, process_group=0
             )
         give_up_s = time.monotonic() + START_TIMEOUT_S
-        while not self.ready() and (self._wait_for_all or not self.live()):
+        # Its page of metrics opens last.
+        while not self._answers(self.metrics_url) or (not self.ready() and (self._wait_for_all or not self.live())):
             if self._process.poll() is not None or time.monotonic() > give_up_s:
                 self.stop()
                 raise RuntimeError("Triton did not start:\n" + self._log.read_text(errors="replace")[-3000:])
             time.sleep(0.05)
 
     def ready(self) -> bool:
-        return self._answers("/v2/health/ready")
+        return self._answers(self.http_url + "/v2/health/ready")
 
     def live(self) -> bool:
-        return self._answers("/v2/health/live")
+        return self._answers(self.http_url + "/v2/health/live")
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Model → (state, reason), as its repository index says."""
@@ -120,9 +121,9 @@ class TritonServer:
         tasks = Path(f"/proc/{self._process.pid}/task")
         return [int(pid) for task in tasks.iterdir() for pid in _children_of(task)]
 
-    def _answers(self, path: str) -> bool:
+    def _answers(self, url: str) -> bool:
         try:
-            with urllib.request.urlopen(self.http_url + path, timeout=2):
+            with urllib.request.urlopen(url, timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             return False

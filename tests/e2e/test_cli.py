@@ -203,7 +203,7 @@ def test_the_shell_completes_the_names_of_models_of_the_task(where: str, request
         return vision(**words, **more).stdout.split()
 
     assert CLASSIFIER in completed("vision classify --model eff")
-    assert completed("vision detect --model ssdlite_efficientnet_lite0_3") == [DETECTOR]
+    assert completed("vision detect --model ssdlite_efficientnet_lite0_3") == [DETECTOR, f"{DETECTOR}_int8"]
     assert completed("vision detect --model eff") == []
     assert completed("vision classify --tier re") == ["realtime", "relaxed"]
 

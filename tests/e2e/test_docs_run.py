@@ -40,6 +40,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "docs/quantisation.md",
         "vision-export efficientnet_lite0 --precision int8",
     ): "tests/parity/test_quantisation_parity.py",
+    ("docs/quantisation.md", "vision-export ssdlite_efficientnet_lite0_256 --precision int8"): LONG,
     ("docs/starter-heads.md", "vision-eval detect  pennfudan"): DATA,
     ("docs/tensorrt.md", "vision-export efficientnet_lite0 --precision fp16"): "tests/unit/test_fp16.py",
     ("docs/tensorrt.md", "pip install 'vision-gateway[export,gpu]'"): GPU,
