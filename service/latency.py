@@ -23,7 +23,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -67,28 +67,21 @@ _NO_PROFILE = Profile("none", 0.0, 0.0, ())
 
 
 class _Column:
-    """One tracked median a model, and their values in the order of any Variants: a look-up, not a loop.
+    """One tracked quantile a model, and their values in the order of any Variants: a look-up, not a loop."""
 
-    What one well-known model is seen to become slower or faster by is laid on all well-known ones that have not run
-    since: it is the machine. Else a model that last ran in a bad minute would look slow until somebody tried it again.
-    """
-
-    _KNOWN_AFTER = 50
-
-    def __init__(self, first: float, *, step: float, first_step: float) -> None:
+    def __init__(self, quantile: float, first: float, *, step: float, first_step: float) -> None:
+        self._quantile = quantile
         self._first = first
         self._step = step
         self._first_step = first_step
-        self._tracked: list[TrackedQuantile] = []
+        self._tracked: dict[str, TrackedQuantile] = {}
         self._slot: dict[str, int] = {}
         self._values: Floats = np.empty(0)
-        self._drift = 1.0
-        self._drift_then: Floats = np.empty(0)  # when it last ran; nan: it is not well known
         self._slots_of: WeakKeyDictionary[Variants, NDArray[np.intp]] = WeakKeyDictionary()
 
     def value(self, name: str) -> float:
-        slot = self._slot.get(name)
-        return self._first if slot is None else float(self._values[slot] * self._since(self._drift_then[slot]))
+        tracked = self._tracked.get(name)
+        return tracked.value if tracked else self._first
 
     def values(self, variants: Variants) -> Floats:
         """(V,) in the order of `variants`."""
@@ -96,29 +89,26 @@ class _Column:
         if slots is None:
             slots = np.array([self._slot_of(name) for name in variants.names], dtype=np.intp)
             self._slots_of[variants] = slots
-        values: Floats = self._values[slots] * self._since(self._drift_then[slots])
-        return values
+        return self._values[slots]
 
     def observe(self, name: str, number: float) -> None:
-        slot = self._slot_of(name)
-        tracked = self._tracked[slot]
-        before = tracked.value = self.value(name)
-        tracked.observe(number)
-        if tracked.observations > self._KNOWN_AFTER:
-            self._drift *= tracked.value / before
-            self._drift_then[slot] = self._drift
-        self._values[slot] = tracked.value
+        self.move(name, above=number > self.value(name))
 
-    def _since(self, drift_then: Any) -> Any:
-        return np.where(np.isnan(drift_then), 1.0, self._drift / drift_then)
+    def move(self, name: str, *, above: bool) -> None:
+        tracked = self._tracked.get(name)
+        if tracked is None:
+            tracked = self._tracked[name] = TrackedQuantile(
+                self._quantile, self._first, step=self._step, first_step=self._first_step
+            )
+        tracked.move(above=above)
+        slot = self._slot_of(name)
+        self._values[slot] = tracked.value
 
     def _slot_of(self, name: str) -> int:
         slot = self._slot.get(name)
         if slot is None:
             slot = self._slot[name] = len(self._slot)
-            self._tracked.append(TrackedQuantile(0.5, self._first, step=self._step, first_step=self._first_step))
             self._values = np.append(self._values, self._first)
-            self._drift_then = np.append(self._drift_then, np.nan)
         return slot
 
 
@@ -189,7 +179,7 @@ class Predictor:
         self._workers = workers
         self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
         self._post = {post: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for post in _POST_FLOOR_MS}
-        self._run = _Column(1.0, step=0.01, first_step=0.5)
+        self._run = _Column(0.5, 1.0, step=0.01, first_step=0.5)
         # One for all models: the fastest is taken when time is short, so a margin of its own would grow until a slower
         # one seemed to be in time where the fastest is not.
         self._spread = TrackedMean(_FIRST_SPREAD, weight=30)

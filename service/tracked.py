@@ -25,7 +25,7 @@ class TrackedQuantile:
 
     def __init__(self, quantile: float, value: float, *, step: float, first_step: float) -> None:
         self.value = value
-        self.observations = 0
+        self._observations = 0
         self._quantile = quantile
         self._step = step
         self._first_step = first_step
@@ -35,8 +35,8 @@ class TrackedQuantile:
 
     def move(self, *, above: bool) -> None:
         """One observation that was above the value, or was not; for who knows only that."""
-        self.observations += 1
-        step = max(self._step, self._first_step / math.sqrt(self.observations))
+        self._observations += 1
+        step = max(self._step, self._first_step / math.sqrt(self._observations))
         self.value *= math.exp(step * (self._quantile if above else self._quantile - 1.0))
 
 

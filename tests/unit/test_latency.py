@@ -302,16 +302,3 @@ def test_whatever_it_is_told_it_promises_no_less_than_it_expects_and_longer_for_
     assert np.isfinite(longer.p95_ms).all()
     assert shorter.p95_ms[0] >= shorter.expected_ms[0] >= shorter.alone_ms[0]
     assert longer.p95_ms[0] >= shorter.p95_ms[0]
-
-
-def test_a_model_that_last_ran_in_a_bad_minute_is_not_thought_slow_for_ever() -> None:
-    """Everything was five times as slow while only one ran; then only the other runs, as fast as ever."""
-    cards = [classifier("large", accuracy=80.0, run_ms=20.0), classifier("small", accuracy=70.0, run_ms=10.0)]
-    predictor = Predictor(2)
-    for card, runs, took_ms in ((cards[0], 100, 20.0), (cards[1], 100, 10.0), (cards[1], 400, 50.0)):
-        for _ in range(runs):
-            predictor.observe_run(card, 1, took_ms, 0.0)
-    assert predictor.run_ms(cards[0], 1) == pytest.approx(100.0, rel=0.1), "it would be as slow just now"
-    for _ in range(400):
-        predictor.observe_run(cards[0], 1, 20.0, 0.0)
-    assert predictor.run_ms(cards[1], 1) == pytest.approx(10.0, rel=0.1)
