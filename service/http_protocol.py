@@ -215,6 +215,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._messages += 1
         if self.cycle is not None and self.cycle.response_complete:
             self._stop_timer()
+            self._expect_another()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -226,6 +227,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._untaken = self.loop.call_later(self.answer_timeout_s, self._give_up_answer)
         if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
             self._timer = self.loop.call_later(self.linger_s, self._hang_up)
+
+    def _expect_another(self) -> None:
+        """The keep-alive timer, once more: what came of the body after its answer has stopped uvicorn's."""
+        if self.timeout_keep_alive_task is None and not self.pipeline:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _count_header(self, size: int) -> None:
         self._header_size += size

@@ -179,6 +179,14 @@ def test_a_body_that_does_not_come_is_400_in_time(port: int, end: str) -> None:
     assert time.monotonic() - started_s < 6
 
 
+def test_a_connection_is_ended_when_the_rest_of_a_refused_body_has_come(port: int) -> None:
+    head = b"POST /v1/nowhere HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2000\r\n\r\n"
+    began_s = time.monotonic()
+    data = spoken(port, head + bytes(1000), bytes(1000), pause_s=0.3)
+    assert [status for status, _, _ in answers(data)] == [404]
+    assert time.monotonic() - began_s < 5, "it was kept for a second request that never came"
+
+
 def test_a_body_shorter_than_declared_is_400_and_a_longer_one_is_another_request(port: int) -> None:
     head = POST + b"Content-Length: %d\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
