@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 MOST_CONNECTIONS = 400
 ANSWER_TIMEOUT_S = 15.0
@@ -141,13 +141,18 @@ async def open_loop(client: Client, requests: Sequence[bytes], due_s: Sequence[f
         status, body = await client.ask(requests[number])
         found[number] = Sent(due_s[number], time.perf_counter() - began_s, late_ms, status, body)
 
+    await when_due(one, due_s, began_s)
+    return [sent for sent in found if sent is not None]
+
+
+async def when_due(one: Callable[[int], Coroutine[Any, Any, None]], due_s: Sequence[float], began_s: float) -> None:
+    """Begins `one(number)` at each time after `began_s` (of time.perf_counter), whatever became of those before it."""
     async with asyncio.TaskGroup() as group:
         for number, due in enumerate(due_s):
             wait_s = due - (time.perf_counter() - began_s)
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             group.create_task(one(number))
-    return [sent for sent in found if sent is not None]
 
 
 async def closed_loop(client: Client, requests: Sequence[bytes], at_once: int, duration_s: float) -> float:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.client import Connection
+from benchmarks.client import Connection, when_due
 
 _OPENED_AT_ONCE = 50
 
@@ -99,12 +99,7 @@ async def in_the_open(crowd: Crowd, requests: Sequence[bytes], due_s: Sequence[f
         answered_s = time.perf_counter() - began_s
         found.append(Asked(number, due_s[number], answered_s, late_ms, status, body, _said_ms(head)))
 
-    async with asyncio.TaskGroup() as group:
-        for number, due in enumerate(due_s):
-            wait_s = due - (time.perf_counter() - began_s)
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
-            group.create_task(one(number))
+    await when_due(one, due_s, began_s)
     return found
 
 
