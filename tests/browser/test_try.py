@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
+from itertools import dropwhile
 from pathlib import Path
 
 import httpx
@@ -50,13 +51,15 @@ def test_a_smaller_budget_changes_the_model(console: ConsolePage) -> None:
     console.open(task="detect", tier="batch")
     first = console.take("astronaut.jpg", photograph("astronaut"))
     assert console.answered_by() == first["model"]["name"]
-    assert first["model"]["name"].removesuffix("_int8") == "ssdlite_efficientnet_lite0_512"
+    largest = "ssdlite_efficientnet_lite0_512"
+    assert first["model"]["name"].removesuffix("_int8") == largest
     budget_ms, smaller = 4 * first["timing_ms"]["total"], None
     for _ in range(14):  # how far down depends on the machine and its load; a refusal on the way is an answer too
         budget_ms *= 0.7
         console.page.fill("#budget-ms", f"{budget_ms:.1f}")
         document = console.choose("#ask-again")
-        if "model" in document and document["model"]["name"] != first["model"]["name"]:
+        # The two precisions of one network measure alike: either may be the first, neither is the smaller.
+        if "model" in document and document["model"]["name"].removesuffix("_int8") != largest:
             smaller = document["model"]
             break
     assert smaller is not None
@@ -147,6 +150,8 @@ def test_a_key_is_sent_with_every_request_and_forgotten_with_the_tab(console: Co
     console.page.keyboard.press("Enter")
     console.take("chelsea.jpg", photograph("chelsea"))
     calls = [request for request in sent if "/v1/" in request.url]
+    # What the page asks while it opens may still be on its way before there is a key to send.
+    calls = list(dropwhile(lambda request: "authorization" not in request.headers, calls))
     assert {httpx.URL(request.url).path for request in calls} >= {"/v1/models", "/v1/route", "/v1/classify"}
     assert {request.headers.get("authorization") for request in calls} == {"Bearer secret-of-mine"}
     assert "secret-of-mine" not in console.page.content()
