@@ -66,7 +66,7 @@ class Pinned:
     def decide(self, situation: Situation, predictor: Predictor) -> Decided | None:
         model = self._models[int(self._dice.integers(len(self._models)))]
         estimates = estimate(predictor, self._variants[model], situation)
-        choice = admit_pinned(estimates, 0, Demand(situation.budget_ms))
+        choice = admit_pinned(estimates, 0, Demand(situation.budget_ms), room_ms=situation.room_s * 1e3)
         return None if isinstance(choice, Refusal) else Decided(model, 0, estimates)
 
 

@@ -202,7 +202,7 @@ class Chooser:
         )
         demand = demand_of(ask)
         if ask.model and len(variants.cards) == 1:
-            return variants, estimates, admit_pinned(estimates, 0, demand)
+            return variants, estimates, admit_pinned(estimates, 0, demand, room_ms=load.room_s * 1e3)
         now_s = time.monotonic()
         choice = choose(
             variants,

@@ -15,6 +15,7 @@ from service.ask import Ask, Strategy
 from service.bodies import BodyLimits, Picture, read_pictures
 from service.clients import Client, client_of
 from service.errors import InvalidParameter
+from service.front import SCOPE_KEY, Asked
 from service.gateway import Gateway
 from service.hang_up import hang_up_of
 from service.manifest import SegmentKind, Task
@@ -117,9 +118,12 @@ def _positive_ms(text: str) -> float:
 async def read_body(request: Request, gateway: Gateway, ask: Ask) -> tuple[list[Picture], float]:
     """The request's pictures, and how many milliseconds they took to arrive.
 
-    Raises the pipeline's refusal before that, if it is sure already.
+    Raises the pipeline's refusal before that, if it is sure already. What has arrived is not looked at twice: its
+    picture is judged in a moment.
     """
-    gateway.pipeline.refuse_early(ask)
+    asked: Asked | None = request.scope.get(SCOPE_KEY)
+    if asked is None or not asked.whole:
+        gateway.pipeline.refuse_early(ask)
     settings = gateway.settings
     before_ms = ask.spent_ms()
     limits = BodyLimits(settings.max_body_bytes, settings.max_images, settings.body_timeout_s)

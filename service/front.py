@@ -54,13 +54,17 @@ Header = tuple[bytes, bytes]
 
 @dataclass(slots=True)
 class Asked:
-    """One request as its headers tell it; stands in the scope, for those to call who know how it ended."""
+    """One request as its headers tell it; stands in the scope, for those to call who know how it ended.
+
+    whole  its body has arrived as well
+    """
 
     front: Front
     task: str
     query: bytes
     client: bytes
     received_s: float = field(default_factory=time.monotonic)
+    whole: bool = False
 
     def refused(self, err: VisionError) -> None:
         """It was told that there is no room for it now."""

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import HeadersTooLarge, HeadersTooSlow, InvalidRequest, Overloaded, VisionError
-from service.front import SCOPE_KEY, Answer, Front
+from service.front import SCOPE_KEY, Answer, Asked, Front
 from service.hang_up import HangUp, tell_of
 from service.joined_writes import JoinedWrites
 from service.metrics import Metrics
@@ -213,6 +213,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_headers = True
         self._messages += 1
+        asked: Asked | None = self.scope.get(SCOPE_KEY)  # type: ignore[assignment]
+        if asked is not None:
+            asked.whole = True
         if self.cycle is not None and self.cycle.response_complete:
             self._stop_timer()
             self._expect_another()

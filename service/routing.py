@@ -195,9 +195,10 @@ def _worth(variants: Variants, estimates: Estimates, accurate: Flags, pressure: 
     return worth
 
 
-def admit_pinned(estimates: Estimates, index: int, demand: Demand) -> Choice | Refusal:
+def admit_pinned(estimates: Estimates, index: int, demand: Demand, *, room_ms: float) -> Choice | Refusal:
     """The model the client named, unless it cannot make it: the choice is skipped, admission is not."""
-    if _will_make_it(estimates, demand)[index] and not _waits_too_long(estimates, demand):
+    fits = estimates.work_ms[index] <= room_ms and _will_make_it(estimates, demand)[index]
+    if fits and not _waits_too_long(estimates, demand):
         return Choice(index, "pinned")
     return _refusal(estimates, demand, float(estimates.unloaded_ms[index]), float(estimates.p95_ms[index]))
 
@@ -228,9 +229,12 @@ def _waits_too_long(estimates: Estimates, demand: Demand) -> bool:
 def _fall_back(
     estimates: Estimates, demand: Demand, accurate: Flags, trusted: Flags, room_ms: float
 ) -> Choice | Refusal:
-    fits = trusted & (estimates.work_ms <= room_ms) & _will_make_it(estimates, demand)
-    if demand.degrade and fits.any() and not _waits_too_long(estimates, demand):
-        return Choice(int(np.where(fits, estimates.p50_ms, np.inf).argmin()), "degraded")
+    # The fastest or nobody: on a machine that is nearly idle a slow model's wait is small beside its own time, so that it
+    # alone would count as idle, and everybody were given the one that takes longest.
+    fastest = int(np.where(trusted, estimates.p50_ms, np.inf).argmin())
+    fits = estimates.work_ms[fastest] <= room_ms and _will_make_it(estimates, demand)[fastest]
+    if demand.degrade and fits and not _waits_too_long(estimates, demand):
+        return Choice(fastest, "degraded")
     unloaded_ms = float(np.where(accurate, estimates.unloaded_ms, np.inf).min())
     loaded_ms = float(np.where(trusted, estimates.p95_ms, np.inf).min())
     return _refusal(estimates, demand, unloaded_ms, loaded_ms)

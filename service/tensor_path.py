@@ -186,7 +186,7 @@ class TensorPath:
             wait_ms_by_model={name: wait_s * 1e3 for name, wait_s in load.wait_s_by_model.items()},
             budget_ms=ask.budget_ms,
         )
-        choice = admit_pinned(estimates, 0, demand_of(ask))
+        choice = admit_pinned(estimates, 0, demand_of(ask), room_ms=load.room_s * 1e3)
         if isinstance(choice, Refusal):
             raise refusal_error(choice, ask)
         self._pipeline.metrics.decisions.labels(ask.tier, card.name, choice.reason).inc()

@@ -203,3 +203,22 @@ def test_who_cannot_be_in_time_whatever_the_picture_is_told_before_it_is_sent() 
             patient.settimeout(5.0)
             patient.sendall(PICTURE)
             assert answer(patient)[0] == 200
+
+
+def test_a_picture_that_is_here_already_is_looked_at_once() -> None:
+    """Under load a second look, at the headers alone, would take the event loop as long as the choice itself."""
+    with served(Settings(workers=1)) as (port, app, _), connect(port) as connection:
+        gateway = app.state.gateway
+        chooser, looks = gateway.pipeline.chooser, []
+        look = chooser.refuse_early
+        chooser.refuse_early = lambda ask: (looks.append(ask), look(ask))
+        assert all(gateway.pipeline.permits.take("somebody") for _ in range(2))
+        for query in (b"tier=batch", b"model=fake&tier=batch"):
+            connection.sendall(post(len(PICTURE), query) + PICTURE)
+            assert answer(connection)[0] == 200
+            assert looks == []
+        connection.sendall(post(len(PICTURE)))
+        wait_until(lambda: looks)
+        connection.sendall(PICTURE)
+        assert answer(connection)[0] == 200
+        assert len(looks) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,15 +130,27 @@ def test_work_must_fit_before_what_is_admitted_already() -> None:
     assert isinstance(decide(ABC, estimates(SPEEDS), Demand(1000), room_ms=4), Refusal)
 
 
+@pytest.mark.parametrize(("room_ms", "admitted"), [(40.0, True), (39.0, False), (-1.0, False)])
+def test_a_named_model_keeps_what_was_promised_to_others_as_well(room_ms: float, admitted: bool) -> None:
+    made = admit_pinned(estimates(SPEEDS), 0, Demand(1000), room_ms=room_ms)
+    assert made == Choice(0, "pinned") if admitted else isinstance(made, Refusal) and made.kind == "deadline-infeasible"
+
+
+def test_only_the_fastest_is_tried_when_nothing_fits_surely() -> None:
+    """Beside 40 ms of its own a wait of 2 ms is next to none, beside 5 ms it is a queue."""
+    doubtful = replace(estimates(SPEEDS, wait_ms=2), p95_ms=np.array([400.0, 200.0, 80.0]))
+    assert isinstance(decide(ABC, doubtful, Demand(60)), Refusal)
+
+
 @pytest.mark.parametrize(("budget_ms", "admitted"), [(1000, True), (41, True), (39, False), (1, False)])
 def test_a_named_model_is_admitted_if_it_typically_makes_it(budget_ms: float, admitted: bool) -> None:
-    made = admit_pinned(estimates(SPEEDS), 0, Demand(budget_ms))
+    made = admit_pinned(estimates(SPEEDS), 0, Demand(budget_ms), room_ms=math.inf)
     assert made == Choice(0, "pinned") if admitted else isinstance(made, Refusal)
 
 
 @pytest.mark.parametrize(("wait_ms", "kind"), [(0.0, "budget-unsatisfiable"), (30.0, "deadline-infeasible")])
 def test_a_named_model_is_refused_for_good_or_for_now(wait_ms: float, kind: str) -> None:
-    made = admit_pinned(estimates(SPEEDS, wait_ms=wait_ms), 0, Demand(39 if wait_ms == 0 else 60))
+    made = admit_pinned(estimates(SPEEDS, wait_ms=wait_ms), 0, Demand(39 if wait_ms == 0 else 60), room_ms=math.inf)
     assert isinstance(made, Refusal)
     assert made.kind == kind
 
@@ -193,8 +206,8 @@ def test_on_a_busy_machine_only_what_surely_makes_it_is_admitted() -> None:
     typically = estimates(SPEEDS, wait_ms=20)  # fastest: 25 ms typically, 50 ms in 95 of 100 cases
     assert isinstance(decide(ABC, typically, Demand(55)), Refusal)
     assert decide(ABC, typically, Demand(56)) == Choice(2, "within-budget")
-    assert isinstance(admit_pinned(typically, 2, Demand(55)), Refusal)
-    assert admit_pinned(typically, 2, Demand(56)) == Choice(2, "pinned")
+    assert isinstance(admit_pinned(typically, 2, Demand(55), room_ms=math.inf), Refusal)
+    assert admit_pinned(typically, 2, Demand(56), room_ms=math.inf) == Choice(2, "pinned")
 
 
 @settings(max_examples=200, deadline=None)
