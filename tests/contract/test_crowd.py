@@ -213,7 +213,7 @@ def test_a_picture_that_is_here_already_is_looked_at_once() -> None:
         look = chooser.refuse_early
         chooser.refuse_early = lambda ask: (looks.append(ask), look(ask))
         assert all(gateway.pipeline.permits.take("somebody") for _ in range(2))
-        for query in (b"tier=batch", b"model=fake&tier=batch"):
+        for query in (b"tier=batch", b"model=fake_large&tier=batch"):
             connection.sendall(post(len(PICTURE), query) + PICTURE)
             assert answer(connection)[0] == 200
             assert looks == []
