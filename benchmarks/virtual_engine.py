@@ -15,6 +15,7 @@ from functools import partial
 
 from benchmarks.shared_machine import SharedMachine
 from service.backlog import backlog
+from service.tracked import TrackedPace
 
 Then = Callable[[], None]
 
@@ -64,6 +65,7 @@ class VirtualWorkers:
     _queue: list[tuple[float, int, int, Work]] = field(default_factory=list)
     _running: dict[int, tuple[float, Work]] = field(default_factory=dict)  # → expected end
     _order: itertools.count[int] = field(default_factory=itertools.count)
+    _pace: TrackedPace = field(default_factory=TrackedPace)
 
     def put(self, work: Work) -> None:
         heapq.heappush(self._queue, (work.deadline_s, work.request, next(self._order), work))
@@ -74,7 +76,7 @@ class VirtualWorkers:
         to_come = [(work.deadline_s, work.after_s) for _, work in self._running.values() if work.after_s]
         to_come += [(work.deadline_s, work.cost_s + work.after_s) for *_, work in self._queue]
         ends_s = [end_s for end_s, _ in self._running.values()]
-        told = backlog(self.clock.now_s, ends_s, self.count, to_come, deadline_s)
+        told = backlog(self.clock.now_s, ends_s, self.count, to_come, deadline_s, pace=self._pace.value)
         return told.wait_s, told.room_s
 
     def _begin(self) -> None:
@@ -89,5 +91,6 @@ class VirtualWorkers:
 
     def _end(self, number: int, work: Work, took_s: float) -> None:
         del self._running[number]
+        self._pace.observe(took_s=took_s, expected_s=work.cost_s)
         work.done(took_s)
         self._begin()

@@ -12,21 +12,32 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+# What was promised may turn out by so much slower than work has lately been. Room that is left for it is not lost: work
+# that waits long is then done a little sooner, and what comes meanwhile is told to come back.
+UNFORESEEN = 1.2
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """wait_s  until new work would begin      room_s  work that may go first without making admitted work late"""
+    """wait_s  until new work would begin      room_s  by how much what is behind may be put off without being late"""
 
     wait_s: float
     room_s: float
 
 
 def backlog(
-    now_s: float, ends_s: Iterable[float], workers: int, pieces: Iterable[tuple[float, float]], deadline_s: float
+    now_s: float,
+    ends_s: Iterable[float],
+    workers: int,
+    pieces: Iterable[tuple[float, float]],
+    deadline_s: float,
+    *,
+    pace: float = 1.0,
 ) -> Backlog:
-    """What new work with that deadline would meet.
+    """What new work with that deadline would meet, in seconds of work as it is expected.
 
     ends_s  when what runs now is expected to end, at most one a worker     pieces  (deadline, cost) of what waits
+    pace    how much longer than expected work takes lately: refusing requests takes a part of the machine as well
     """
     free_s = [max(now_s, end_s) for end_s in ends_s]
     free_s += [now_s] * (workers - len(free_s))
@@ -37,6 +48,8 @@ def backlog(
         if due_s > deadline_s:
             if wait_s is None:
                 wait_s = begins_s - now_s
-            slack_s = min(slack_s, due_s - begins_s - cost_s)
+            ends_after_s, left_s = begins_s + cost_s - now_s, due_s - now_s
+            if ends_after_s * pace <= left_s:  # what is late anyway keeps nobody from going first
+                slack_s = min(slack_s, left_s / (pace * UNFORESEEN) - ends_after_s)
         heapq.heapreplace(free_s, begins_s + cost_s)
-    return Backlog(free_s[0] - now_s if wait_s is None else wait_s, slack_s * workers)
+    return Backlog(free_s[0] - now_s if wait_s is None else wait_s, slack_s)

@@ -142,7 +142,8 @@ class Execution:
         self, picture: Picture, header: ImageHeader, card: ModelCard, ask: Ask, arrived: Callable[[], None]
     ) -> tuple[Inferred, float]:
         """The outputs, looked at and made ready, and the milliseconds that the latter took."""
-        decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
+        with self._finish_to_come(header, ask):
+            decoded, outputs = await self._decode_and_infer(picture, header, card, ask, arrived)
         _, geometry = decoded.result
         self._predictor.observe_decode(header, card.resize, decoded.run_s * 1e3)
         timing_ms = {
@@ -202,6 +203,18 @@ class Execution:
         except EngineError:
             self.statistics.failed(card.name, (time.monotonic() - started_s) * 1e3)
             raise
+
+    @contextmanager
+    def _finish_to_come(self, header: ImageHeader, ask: Ask) -> Iterator[None]:
+        """What is left to do after the model counts as waiting work as soon as the request is admitted."""
+        if ask.finish is None:
+            yield
+            return
+        arrived = self._workers.announce(self._predictor.post_ms(header, ask.finish.post) / 1e3, ask.deadline_s)
+        try:
+            yield
+        finally:
+            arrived()
 
     def _ran(self, card: ModelCard, rows: int, outputs: Outputs) -> None:
         """Tells everybody who keeps count of one run."""

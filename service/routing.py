@@ -154,7 +154,7 @@ def choose(
 ) -> Choice | Refusal:
     """The variant to use, or why there is none. `variants` must not be empty.
 
-    room_ms   processor time that may go first without making admitted requests late
+    room_ms   how much later admitted work may begin, by what goes first, without being late
     pressure  probability that work taken on now costs a later request its answer, 0..1
     well      (V,) false for those that fail time after time; where all that are accurate enough do, it changes nothing
     """
@@ -164,7 +164,7 @@ def choose(
         if not accurate.any():
             return Refusal("accuracy-unsatisfiable", float(estimates.unloaded_ms.min()))
     trusted = accurate if well is None or not (accurate & well).any() else accurate & well
-    fits = accurate & _in_time(estimates, demand) & (estimates.work_ms <= room_ms)
+    fits = accurate & _in_time(estimates, demand) & (estimates.alone_ms <= room_ms)
     if _waits_too_long(estimates, demand):
         fits[:] = False
     feasible = fits & trusted
@@ -197,7 +197,7 @@ def _worth(variants: Variants, estimates: Estimates, accurate: Flags, pressure: 
 
 def admit_pinned(estimates: Estimates, index: int, demand: Demand, *, room_ms: float) -> Choice | Refusal:
     """The model the client named, unless it cannot make it: the choice is skipped, admission is not."""
-    fits = estimates.work_ms[index] <= room_ms and _will_make_it(estimates, demand)[index]
+    fits = estimates.alone_ms[index] <= room_ms and _will_make_it(estimates, demand)[index]
     if fits and not _waits_too_long(estimates, demand):
         return Choice(index, "pinned")
     return _refusal(estimates, demand, float(estimates.unloaded_ms[index]), float(estimates.p95_ms[index]))
@@ -232,7 +232,7 @@ def _fall_back(
     # The fastest or nobody: on a machine that is nearly idle a slow model's wait is small beside its own time, so that it
     # alone would count as idle, and everybody were given the one that takes longest.
     fastest = int(np.where(trusted, estimates.p50_ms, np.inf).argmin())
-    fits = estimates.work_ms[fastest] <= room_ms and _will_make_it(estimates, demand)[fastest]
+    fits = estimates.alone_ms[fastest] <= room_ms and _will_make_it(estimates, demand)[fastest]
     if demand.degrade and fits and not _waits_too_long(estimates, demand):
         return Choice(fastest, "degraded")
     unloaded_ms = float(np.where(accurate, estimates.unloaded_ms, np.inf).min())

@@ -76,3 +76,22 @@ class TrackedWait:
         self._root_ms.observe(math.sqrt(expected_ms))
         self._backlog_ms.observe(backlog_ms)
         self._waited_ms.observe(min(max(0.0, waited_ms), WORST * backlog_ms))
+
+
+class TrackedPace:
+    """How much longer work takes than was expected, over the last fifty pieces or so."""
+
+    def __init__(self) -> None:
+        self._took_s = TrackedMean(0.01, weight=1)
+        self._expected_s = TrackedMean(0.01, weight=1)
+
+    @property
+    def value(self) -> float:
+        """At least 1: what idle cores save is no promise to those who come when there are none."""
+        return max(1.0, self._took_s.value / self._expected_s.value)
+
+    def observe(self, *, took_s: float, expected_s: float) -> None:
+        """One piece; of one that nobody knew how long to expect nothing is learnt."""
+        if expected_s > 0.0:
+            self._took_s.observe(min(took_s, WORST * expected_s))
+            self._expected_s.observe(expected_s)

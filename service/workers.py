@@ -25,6 +25,7 @@ from service.backlog import Backlog, backlog
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 from service.handover import Handover, call
 from service.thread_priority import step_back
+from service.tracked import TrackedPace
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Workers:
         self._sequence = itertools.count()
         self._threads: list[threading.Thread] = []
         self._handover = Handover()
+        self._pace = TrackedPace()
         self._closed = False
 
     @property
@@ -164,7 +166,8 @@ class Workers:
             ends_s = list(self._running.values())
             pieces = [(e.deadline_s, e.cost_s) for e in self._queue if e.state is _State.WAITING]
             pieces.extend(self._announced.values())
-        return backlog(now_s, ends_s, self.count, pieces, deadline_s)
+            pace = self._pace.value
+        return backlog(now_s, ends_s, self.count, pieces, deadline_s, pace=pace)
 
     async def run(
         self,
@@ -300,8 +303,8 @@ class Workers:
                 batch, hopeless = self._take()
                 held.extend([*batch, *hopeless])
                 if batch:
-                    cost_s = _cost_s(batch)
-                    self._running[threading.get_ident()] = time.monotonic() + cost_s
+                    cost_s, began_s = _cost_s(batch), time.monotonic()
+                    self._running[threading.get_ident()] = began_s + cost_s
                     if not 0.0 < cost_s <= _SOON_S:
                         self._handover.hurry()
             for entry in hopeless:
@@ -310,6 +313,7 @@ class Workers:
                 _run(batch, self._go_on, self._answer)
                 with self._changed:
                     self._running.pop(threading.get_ident(), None)
+                    self._pace.observe(took_s=time.monotonic() - began_s, expected_s=cost_s)
             held.clear()
 
     def _answer(self, entry: _Entry, done: Done[Any]) -> None:

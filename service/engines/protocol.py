@@ -64,7 +64,7 @@ class Outputs:
 class Load:
     """What new work with a given deadline would meet.
 
-    wait_s           before it begins, whatever the model      room_s  work that fits in without making others late
+    wait_s           before it begins, whatever the model      room_s  by how much others may be put off in time
     wait_s_by_model  further wait that only these models have
     """
 
