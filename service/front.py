@@ -136,7 +136,8 @@ class Front:
 
     def refusal(self, asked: Asked) -> VisionError | None:
         """Why it is refused without a look; None if there is time for one, or too little is known."""
-        behind_s = self.lag.behind_s()
+        # Of a loop that is catching up the timer says nothing, but the request itself has waited for its turn.
+        behind_s = max(self.lag.behind_s(), self._clock() - asked.received_s)
         if behind_s < BEHIND_S:
             return None
         until_s, err = self._refusals.get(asked.exactly, (0.0, None))

@@ -73,6 +73,16 @@ def test_behind_a_refusal_is_repeated_for_the_same_request_alone_and_not_for_lon
     assert front.refusal(asked(front)) is None
 
 
+def test_who_waited_for_its_turn_is_told_at_once_though_the_loop_is_catching_up(front: Front, clock: Clock) -> None:
+    """A burst was read in one go, and its first requests were refused while the last of it waited."""
+    last = asked(front)
+    clock.now_s += BEHIND_S * 2
+    asked(front).refused(REFUSED)
+    assert front.lag.behind_s() == 0.0
+    assert front.refusal(asked(front)) is None
+    assert front.refusal(last) is REFUSED
+
+
 def test_a_hiccup_is_no_reason_to_refuse_who_was_not_refused_before(front: Front, clock: Clock) -> None:
     asked(front).served()
     fall_behind(front, clock, 0.5)
