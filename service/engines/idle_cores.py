@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 # Sessions of that kind kept at once: each holds the weights once more.
 MOST_SESSIONS = 4
+# A session gives way only if so many lone pictures came since its own last one: opening another takes as long as many
+# runs save, and with more models in use than there are sessions they would be opened in turn for ever.
+RESTED = 64
 # Used where its median is at most this part of one thread's; now and then the other way is tried again.
 _GAIN = 0.9
 _TRY_EVERY = 64
@@ -71,18 +74,22 @@ class Sessions:
         self._providers = providers
         self._lock = threading.Lock()
         self._open: OrderedDict[Graph, Any] = OrderedDict()
+        self._asked = 0
+        self._asked_last: dict[Graph, int] = {}
         self._failed: set[Graph] = set()
         self._opening = False
         self._opener: threading.Thread | None = None
 
     def get(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> Any | None:
-        """The graph's session; None until it has been opened, which the first call begins, or if it could not be."""
+        """The graph's session; None until it has been opened, which the first call begins, or if it cannot be."""
         with self._lock:
+            self._asked += 1
             session = self._open.get(graph)
             if session is not None:
                 self._open.move_to_end(graph)
+                self._asked_last[graph] = self._asked
                 return session
-            if self._opening or graph in self._failed:
+            if self._opening or graph in self._failed or not self._has_place():
                 return None
             self._opening = True
             self._opener = threading.Thread(target=self._make, args=(graph, path, warm), name="idle-cores", daemon=True)
@@ -100,8 +107,11 @@ class Sessions:
         """Every graph that the model of that name has had."""
         with self._lock:
             for graph in [graph for graph in self._open if graph[0] == name]:
-                del self._open[graph]
+                del self._open[graph], self._asked_last[graph]
             self._failed = {graph for graph in self._failed if graph[0] != name}
+
+    def _has_place(self) -> bool:
+        return len(self._open) < MOST_SESSIONS or self._asked - self._asked_last[next(iter(self._open))] > RESTED
 
     def _make(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> None:
         try:
@@ -116,8 +126,10 @@ class Sessions:
                 self._failed.add(graph)
             else:
                 self._open[graph] = session
+                self._asked_last[graph] = self._asked
                 while len(self._open) > MOST_SESSIONS:
-                    self._open.popitem(last=False)
+                    gone, _ = self._open.popitem(last=False)
+                    del self._asked_last[gone]
 
 
 def _options(threads: int) -> ort.SessionOptions:

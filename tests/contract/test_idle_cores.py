@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engines.embedded import EmbeddedEngine
-from service.engines.idle_cores import MOST_SESSIONS, IdleCores, Sessions
+from service.engines.idle_cores import MOST_SESSIONS, RESTED, IdleCores, Sessions
 from service.engines.protocol import Job, Outputs
 from service.manifest import ModelCard, onnx_path
 from service.workers import Workers
@@ -65,6 +65,16 @@ def test_only_so_many_sessions_are_kept(tiny_repository: Repository) -> None:
         opened(pool, f"model {number}", path)
     assert len(pool._open) == MOST_SESSIONS
     assert ("model 0", "") not in pool._open
+
+
+def test_models_that_take_turns_do_not_take_each_others_sessions(tiny_repository: Repository) -> None:
+    pool, path = Sessions(2, CPU), onnx_path(tiny_repository[0] / "tiny")
+    first = [opened(pool, f"model {number}", path) for number in range(MOST_SESSIONS)]
+    for _ in range(RESTED):
+        assert pool.get(("one more", ""), path, nothing) is None
+        assert [pool.get((f"model {number}", ""), path, nothing) for number in range(MOST_SESSIONS)] == first
+    pool.close()
+    assert ("one more", "") not in pool._open
 
 
 async def test_lone_pictures_get_the_same_answer_and_the_session_goes_with_its_model(
