@@ -12,9 +12,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# What was promised may turn out by so much slower than work has lately been. Room that is left for it is not lost: work
+# What was promised may turn out to take half as long again as work does lately. Room that is left for it is not lost: work
 # that waits long is then done a little sooner, and what comes meanwhile is told to come back.
-UNFORESEEN = 1.2
+UNFORESEEN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
