@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# What was promised may turn out to take half as long again as work does lately. Room that is left for it is not lost: work
-# that waits long is then done a little sooner, and what comes meanwhile is told to come back.
+# What was promised may turn out to take half as long again as work does lately. Room that is left for it is not lost:
+# work that waits long is then done a little sooner, and what comes meanwhile is told to come back.
 UNFORESEEN = 1.5
 
 

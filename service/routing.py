@@ -229,8 +229,8 @@ def _waits_too_long(estimates: Estimates, demand: Demand) -> bool:
 def _fall_back(
     estimates: Estimates, demand: Demand, accurate: Flags, trusted: Flags, room_ms: float
 ) -> Choice | Refusal:
-    # The fastest or nobody: on a machine that is nearly idle a slow model's wait is small beside its own time, so that it
-    # alone would count as idle, and everybody were given the one that takes longest.
+    # The fastest or nobody: on a machine that is nearly idle a slow model's wait is small beside its own time, so that
+    # it alone would count as idle, and everybody were given the one that takes longest.
     fastest = int(np.where(trusted, estimates.p50_ms, np.inf).argmin())
     fits = estimates.alone_ms[fastest] <= room_ms and _will_make_it(estimates, demand)[fastest]
     if demand.degrade and fits and not _waits_too_long(estimates, demand):

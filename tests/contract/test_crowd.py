@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from service.app import create_app
+from service.ask import Ask
 from service.body_room import BodyRoom
 from service.engines.fake import FakeEngine
 from service.errors import DeadlineInfeasible
@@ -209,9 +210,8 @@ def test_a_picture_that_is_here_already_is_looked_at_once() -> None:
     """Under load a second look, at the headers alone, would take the event loop as long as the choice itself."""
     with served(Settings(workers=1)) as (port, app, _), connect(port) as connection:
         gateway = app.state.gateway
-        chooser, looks = gateway.pipeline.chooser, []
-        look = chooser.refuse_early
-        chooser.refuse_early = lambda ask: (looks.append(ask), look(ask))
+        looks: list[Ask] = []
+        gateway.pipeline.chooser.refuse_early = looks.append
         assert all(gateway.pipeline.permits.take("somebody") for _ in range(2))
         for query in (b"tier=batch", b"model=fake_large&tier=batch"):
             connection.sendall(post(len(PICTURE), query) + PICTURE)

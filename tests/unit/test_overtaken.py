@@ -43,7 +43,7 @@ class Overtaking:
     def _short(self) -> None:
         wait_s, room_s = self.workers.backlog(self.clock.now_s + SHORT_S)
         slowest = 1.0 + self.neighbours / 2
-        if SHORT_WORK_S <= room_s and (wait_s + SHORT_WORK_S) * slowest <= 0.9 * SHORT_S:
+        if room_s >= SHORT_WORK_S and (wait_s + SHORT_WORK_S) * slowest <= 0.9 * SHORT_S:
             self._put("short", SHORT_S, SHORT_WORK_S)
 
     def _put(self, name: str, budget_s: float, cost_s: float) -> None:
