@@ -60,7 +60,7 @@ def classify_answers(
 
 
 def _floats(picture: Inferred, name: str) -> NDArray[np.floating]:
-    return cast(NDArray[np.floating], picture.arrays[name])
+    return cast("NDArray[np.floating]", picture.arrays[name])
 
 
 def embed_answers(served: Served, ask: Ask, identity: str, *, normalise: bool, read_ms: float) -> list[EmbedAnswer]:

@@ -1,7 +1,7 @@
-"""From the workers to the event loop: each answer by itself, or two at once where everybody waits for cores anyway.
+"""From the workers to the event loop: each answer by itself, or four at once where everybody waits for cores anyway.
 
 Being woken costs the loop more than what it then does: while it slept a network ran on its core, and what it needs has
-gone from the caches. Two answers in one go share that, and so do the two requests that come in their place.
+gone from the caches. Answers that go together share that, and so do the requests that come in their place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-_TOGETHER = 2
+_TOGETHER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Handover:
         self._held: list[_Given] = []
 
     def give(self, loop: asyncio.AbstractEventLoop, tell: Callable[[float], None], *, may_wait: bool) -> None:
-        """`tell(held_s)` is called on the loop: at once, or with the next that is given if this one `may_wait`."""
+        """`tell(held_s)` is called on the loop: at once, or with those given next if this one `may_wait`."""
         with self._lock:
             self._held.append(_Given(loop, tell, time.monotonic()))
             if may_wait and len(self._held) < _TOGETHER:
@@ -39,11 +39,13 @@ class Handover:
             held, self._held = self._held, []
         _deliver(held)
 
-    def hurry(self) -> None:
-        """Nothing else will be given soon: what waits goes now."""
+    def hurry(self, *, held_for_s: float = 0.0) -> None:
+        """What is held goes now, if the first of it has been for so long."""
         if not self._held:
             return
         with self._lock:
+            if not self._held or time.monotonic() - self._held[0].at_s < held_for_s:
+                return
             held, self._held = self._held, []
         _deliver(held)
 

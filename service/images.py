@@ -91,6 +91,8 @@ def _open(data: bytes, header: ImageHeader, rule: ResizeRule | None, field: str)
             if opened.size != (header.width, header.height):
                 raise ValueError(f"its header says {header.width}×{header.height}, its data {opened.size}")
             shrink = _draft(opened, header, rule) if rule is not None else 1
+            # In one piece: between pieces of Pillow's own 64 KiB a thread waits for the interpreter's lock.
+            opened.decodermaxblock = len(data)
             opened.load()
             orientation = orientation_of(opened)
             return to_rgb(opened), shrink, orientation

@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 # Two runs are merged if together they take at most this part of what they take apart: on one thread a batch of a
 # convolutional network often takes as long as its pictures one by one, and then only makes the first of them wait.
 _MERGE_GAIN = 0.95
-# An answer waits for another to go with it only if so much work waits for each thread, if another thread is about to be
-# through, and if its own deadline is further away than `_UNHURRIED_S`.
+# An answer waits for others to go with it only if so much work waits for each thread, if another thread is about to be
+# through, and if its own deadline is further away than `_UNHURRIED_S`; and hardly longer than `_SOON_S`.
 _BACKLOG_A_THREAD = 2
-_SOON_S = 0.01
+_SOON_S = 0.02
 _UNHURRIED_S = 0.05
 # There is a thread for each core, so the event loop has none of its own: what it hands out and takes back would wait
 # behind whole runs of models.
@@ -305,8 +305,7 @@ class Workers:
                 if batch:
                     cost_s, began_s = _cost_s(batch), time.monotonic()
                     self._running[threading.get_ident()] = began_s + cost_s
-                    if not 0.0 < cost_s <= _SOON_S:
-                        self._handover.hurry()
+                    self._handover.hurry(held_for_s=_SOON_S if 0.0 < cost_s <= _SOON_S else 0.0)
             for entry in hopeless:
                 _fail(entry, DeadlineExceeded("the work could no longer finish in time and was not begun"))
             if batch:

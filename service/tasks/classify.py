@@ -37,11 +37,11 @@ def most_likely(
 ) -> list[Label]:
     """The `top_k` classes with the highest probability, best first; ties go to the lower class id.
 
-    probabilities  (C,) summing to 1. `temperature` T re-scales them as softmax(log p / T): T > 1 flattens, T < 1
-    sharpens, the order stays. Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
-    Raises EngineFailed if the model gave anything but numbers.
+    probabilities  (C,) that `check_classified` has let through. `temperature` T re-scales them as softmax(log p / T):
+    T > 1 flattens, T < 1 sharpens, the order stays. Source: Guo et al. 2017, On Calibration of Modern Neural Networks,
+    section 4.2.
+    Raises EngineFailed if there are more of them than names.
     """
-    _check_probabilities(probabilities)
     if len(probabilities) > len(names):
         raise EngineFailed("the model gave a class that has no name")
     scaled = probabilities if temperature == 1.0 else _with_temperature(probabilities, temperature)  # (C,)

@@ -14,7 +14,7 @@ from service.errors import EngineFailed, UnknownModel
 from service.graph_contract import check_outputs
 from service.images import Geometry
 from service.settings import Settings
-from service.tasks.classify import most_likely
+from service.tasks.classify import check_classified
 from service.tasks.detect import Wanted, find
 from tests.cards import LABELS, classifier
 from tests.conftest import FakeGateways
@@ -53,7 +53,7 @@ def test_any_other_shape_or_type_is_a_failure(arrays: dict[str, NDArray[np.gener
 @pytest.mark.parametrize("values", [[np.nan, 0.5], [np.inf, 0.0], [0.4, 0.4], [1.5, -0.5], [8.0, -3.0], [0.0, 0.0]])
 def test_what_are_no_probabilities_give_no_labels(values: list[float]) -> None:
     with pytest.raises(EngineFailed):
-        most_likely(np.array(values), ("cat", "dog"), top_k=1)
+        check_classified({"probabilities": np.array(values)})
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf, 1.5])

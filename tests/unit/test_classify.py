@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.errors import EngineFailed, InvalidParameter
-from service.tasks.classify import check_top_k, most_likely
+from service.tasks.classify import check_classified, check_top_k, most_likely
 
 NAMES = tuple(f"class {i}" for i in range(1000))
 
@@ -81,7 +81,7 @@ def test_probabilities_that_underflowed_stay_finite_and_last(temperature: float)
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_what_is_no_number_is_the_model_s_failure(broken: float) -> None:
     with pytest.raises(EngineFailed):
-        most_likely(probabilities(0.5, broken), NAMES, top_k=1)
+        check_classified({"probabilities": probabilities(0.5, broken)})
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 6, 5000])

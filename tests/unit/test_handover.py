@@ -1,4 +1,4 @@
-"""Answers go in pairs only where that makes nobody wait for long, and none is ever left behind."""
+"""Answers go together only where that makes nobody wait for long, and none is ever left behind."""
 
 from __future__ import annotations
 
@@ -25,15 +25,36 @@ async def test_one_that_may_not_wait_is_told_at_once() -> None:
     assert told == ["first"]
 
 
-async def test_one_that_may_wait_goes_with_the_next_and_before_it() -> None:
-    told: list[tuple[str, bool]] = []
+async def test_those_that_may_wait_go_four_at_a_time_and_in_order() -> None:
+    told: list[tuple[int, bool]] = []
     handover, loop = Handover(), asyncio.get_running_loop()
-    handover.give(loop, lambda held_s: told.append(("first", held_s > 0)), may_wait=True)
+
+    def give(number: int, *, may_wait: bool = True) -> None:
+        handover.give(loop, lambda held_s: told.append((number, held_s > 0)), may_wait=may_wait)
+
+    for number in range(3):
+        give(number)
     await asyncio.sleep(0.01)
     assert told == []
-    handover.give(loop, lambda held_s: told.append(("second", held_s > 0)), may_wait=True)
+    give(3)
     await asyncio.sleep(0)
-    assert told == [("first", True), ("second", False)]
+    assert told == [(0, True), (1, True), (2, True), (3, False)]
+    give(4)
+    give(5, may_wait=False)
+    await asyncio.sleep(0)
+    assert [number for number, _ in told] == [0, 1, 2, 3, 4, 5]
+
+
+async def test_what_has_been_held_for_too_long_goes_alone() -> None:
+    told: list[float] = []
+    handover = Handover()
+    handover.give(asyncio.get_running_loop(), told.append, may_wait=True)
+    handover.hurry(held_for_s=HANG_S)
+    await asyncio.sleep(0.01)
+    assert told == []
+    handover.hurry(held_for_s=0.01)
+    await asyncio.sleep(0)
+    assert len(told) == 1
 
 
 async def test_what_is_held_goes_when_it_is_hurried() -> None:
@@ -77,9 +98,9 @@ def _sleeping(items: list[int]) -> list[int]:
     return items
 
 
-@pytest.mark.parametrize(("asked", "in_s", "pairs"), [(60, 60.0, True), (60, 0.02, False), (3, 60.0, False)])
-async def test_pairs_under_backlog_but_not_in_a_hurry_and_not_for_few(
-    two: Workers, monkeypatch: pytest.MonkeyPatch, asked: int, in_s: float, pairs: bool
+@pytest.mark.parametrize(("asked", "in_s", "together"), [(60, 60.0, True), (60, 0.02, False), (3, 60.0, False)])
+async def test_together_under_backlog_but_not_in_a_hurry_and_not_for_few(
+    two: Workers, monkeypatch: pytest.MonkeyPatch, asked: int, in_s: float, together: bool
 ) -> None:
     might_wait: list[bool] = []
     give = Handover.give
@@ -94,7 +115,7 @@ async def test_pairs_under_backlog_but_not_in_a_hurry_and_not_for_few(
     async with asyncio.timeout(HANG_S):
         done: list[Done[int]] = await asyncio.gather(*work)
     assert (len(done), len(might_wait)) == (asked, asked)
-    assert any(might_wait) is pairs
+    assert any(might_wait) is together
     assert not any(might_wait[-3:])
 
 
