@@ -29,7 +29,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from service.headroom import FIRST as FIRST_HEADROOM
 from service.headroom import Headroom
 from service.image_header import ImageHeader, jpeg_shrink
 from service.manifest import ModelCard, Profile, ResizeRule
@@ -161,7 +160,7 @@ class Estimates:
     alone_ms: Floats
     spent_ms: float
     wait_ms: float
-    headroom: float = FIRST_HEADROOM
+    headroom: float
     backlog_ms: Floats | float = 0.0
     budget_ms: float = math.inf
 
