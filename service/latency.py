@@ -281,7 +281,11 @@ class Predictor:
         return max(_LEAST_SPREAD, self._spread.value)
 
     def _wait(self, budget_ms: float) -> TrackedWait:
-        return self._waits.setdefault(octave(budget_ms), TrackedWait())
+        row = octave(budget_ms)
+        wait = self._waits.get(row)
+        if wait is None:  # made only where it is needed: this is asked three times a request
+            wait = self._waits[row] = TrackedWait()
+        return wait
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
         self._decode[header.format].observe(took_ms / _decode_prior_ms(header, rule))
