@@ -58,12 +58,15 @@ class Cell:
     part: str = "cells"
 
 
-def policies(fleet: Fleet) -> Iterator[Policy]:
-    for model in range(len(fleet.cards)):
-        yield fixed(fleet, model)
-    yield any_model(fleet)
-    yield Static(fleet)
-    yield Ours(fleet, prices=False)
+def policies(fleet: Fleet, part: str = "cells") -> Iterator[Policy]:
+    """Those whose numbers the part is there for, ours last."""
+    if part != "alike":
+        for model in range(len(fleet.cards)):
+            yield fixed(fleet, model)
+    if part == "cells":
+        yield any_model(fleet)
+        yield Static(fleet)
+        yield Ours(fleet, prices=False)
     yield Ours(fleet)
 
 
@@ -86,7 +89,7 @@ def run_cell(cell: Cell) -> list[dict[str, Any]]:
     searched = cell.part != "shared" and fleet.workers <= MOST_WORKERS_SEARCHED
     found = best_schedule(load)[0] / offered if searched else None
     rows = []
-    for policy in policies(fleet):
+    for policy in policies(fleet, cell.part):
         before = VirtualGateway(warm_up, policy, Predictor(fleet.workers), _machine(cell, fleet))
         before.run()
         gateway = VirtualGateway(load, policy, before.predictor, _machine(cell, fleet))

@@ -29,7 +29,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from service.headroom import FIRST as FIRST_HEADROOM
 from service.headroom import Headroom
 from service.image_header import ImageHeader, jpeg_shrink
 from service.manifest import ModelCard, Profile, ResizeRule
@@ -161,7 +160,7 @@ class Estimates:
     alone_ms: Floats
     spent_ms: float
     wait_ms: float
-    headroom: float = FIRST_HEADROOM
+    headroom: float
     backlog_ms: Floats | float = 0.0
     budget_ms: float = math.inf
 
@@ -282,7 +281,11 @@ class Predictor:
         return max(_LEAST_SPREAD, self._spread.value)
 
     def _wait(self, budget_ms: float) -> TrackedWait:
-        return self._waits.setdefault(octave(budget_ms), TrackedWait())
+        row = octave(budget_ms)
+        wait = self._waits.get(row)
+        if wait is None:  # made only where it is needed: this is asked three times a request
+            wait = self._waits[row] = TrackedWait()
+        return wait
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
         self._decode[header.format].observe(took_ms / _decode_prior_ms(header, rule))

@@ -35,6 +35,22 @@ def test_a_few_broken_promises_take_back_what_many_kept_ones_gave() -> None:
     assert headroom.share > FIRST
 
 
+def test_one_broken_promise_costs_a_seasoned_gateway_a_point() -> None:
+    headroom = Headroom()
+    observe(headroom, 5000, late=False)
+    observe(headroom, 1, late=True)
+    assert headroom.share == pytest.approx(LEAST + 0.01, abs=1e-3)
+
+
+def test_the_widest_headroom_still_has_an_edge_to_learn_from() -> None:
+    """Nobody is admitted beyond it, so what is close to the edge has to move with it."""
+    headroom = Headroom()
+    observe(headroom, 1000, late=True)
+    for _ in range(5000):
+        headroom.observe(p95_ms=0.9 * 100.0 * (1.0 - headroom.share), budget_ms=100.0, late=False)
+    assert headroom.share == LEAST
+
+
 def test_it_has_an_end_however_late_everybody_is() -> None:
     headroom = Headroom()
     observe(headroom, 1000, late=True)

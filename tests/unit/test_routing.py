@@ -25,7 +25,7 @@ def models(*accuracies: float) -> Variants:
 
 
 def estimates(typical_ms: Sequence[float], *, wait_ms: float = 0.0, spent_ms: float = 0.0) -> Estimates:
-    """p95 is twice the typical time; unloaded is the typical time without the wait."""
+    """p95 is twice the typical time; unloaded is the typical time without the wait; the headroom is 10 %."""
     run_ms = np.array(typical_ms, np.float64)
     return Estimates(
         p95_ms=(run_ms + wait_ms) * 2 + spent_ms,
@@ -37,6 +37,7 @@ def estimates(typical_ms: Sequence[float], *, wait_ms: float = 0.0, spent_ms: fl
         alone_ms=run_ms,
         spent_ms=spent_ms,
         wait_ms=wait_ms,
+        headroom=0.10,
     )
 
 
