@@ -70,16 +70,16 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         y = self.norm_1(x)
-        q, k, v = self.q_proj(y + positions), self.k_proj(y + positions), self.v_proj(y)
-        seen = F.scaled_dot_product_attention(*(_by_head(one) for one in (q, k, v)))  # (N, 8, K, 64)
+        q, k, v = _by_head(self.q_proj(y + positions)), _by_head(self.k_proj(y + positions)), _by_head(self.v_proj(y))
+        seen = F.scaled_dot_product_attention(q, k, v)  # (N, 8, K, 64)
         x = x + self.out_proj(seen.transpose(1, 2).flatten(2))
-        hidden: Tensor = self.wide(self.norm_2(x)).relu()
-        return x + self.narrow(hidden)
+        more: Tensor = self.narrow(self.wide(self.norm_2(x)).relu())
+        return x + more
 
 
 def _by_head(x: Tensor) -> Tensor:
     """(N, K, 512) → (N, 8, K, 64)."""
-    return x.unflatten(-1, (HEADS, WIDTH // HEADS)).transpose(1, 2)
+    return x.reshape(-1, x.shape[1], HEADS, WIDTH // HEADS).transpose(1, 2)
 
 
 class TspFcos(nn.Module):

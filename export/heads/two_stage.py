@@ -166,7 +166,7 @@ class TwoStage(LocatedGraph):
 class TwoStageMasks(TwoStage):
     """boxes, scores, classes, masks (N, K, 28, 28); then the same taps."""
 
-    outputs = (*THINGS, "masks")
+    outputs: ClassVar[tuple[str, ...]] = (*THINGS, "masks")
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.module.backbone(self.pixels(image))
@@ -182,7 +182,8 @@ class TwoStageMasks(TwoStage):
         logits = self.roi.mask_predictor(self.roi.mask_head(cut))[:, self.ids]  # (N · K, 80, 28, 28)
         side = logits.shape[-1]
         mine = classes.reshape(-1, 1, 1, 1).expand(-1, 1, side, side)
-        return logits.gather(1, mine).sigmoid().reshape(-1, boxes.shape[1], side, side)
+        masks: Tensor = logits.gather(1, mine).sigmoid()
+        return masks.reshape(-1, boxes.shape[1], side, side)
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
         return (*super().finals(), (Final(self.roi.mask_predictor.mask_fcn_logits, 2.0),))
