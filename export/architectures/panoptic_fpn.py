@@ -50,7 +50,13 @@ class SemanticBranch(nn.Module):
 class PanopticFpn(nn.Module):
     """Its two parts, which share `detector.backbone`: export.heads.panoptic_fpn runs them and joins what they say."""
 
-    def __init__(self) -> None:
+    def __init__(self, proposals: int = 1000, things: int = 100) -> None:
         super().__init__()
-        self.detector = torchvision.models.get_model("maskrcnn_resnet50_fpn", weights=None, weights_backbone=None)
+        self.detector = torchvision.models.get_model(
+            "maskrcnn_resnet50_fpn",
+            weights=None,
+            weights_backbone=None,
+            rpn_post_nms_top_n_test=proposals,
+            box_detections_per_img=things,
+        )
         self.semantic = SemanticBranch()
