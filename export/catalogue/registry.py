@@ -24,6 +24,7 @@ from export.catalogue import (
     mobilenet_v2,
     mobilenet_v3,
     nin,
+    own_located,
     resnet,
     segmenters,
     segmenters_more,
@@ -67,6 +68,7 @@ FAMILIES: tuple[tuple[Row, ...], ...] = (
     segmenters.ROWS,
     yolo.ROWS,
     segmenters_more.ROWS,
+    own_located.ROWS,
     transformers_located.ROWS,
     starter.ROWS,
 )

@@ -46,6 +46,9 @@ HEADS: Mapping[str, Wrapper] = MappingProxyType(
         "yolo_v2": _from("yolo", "ReadV2"),
         "yolo_v3": _from("yolo", "ReadV3"),
         "rcnn": _from("windows", "Windows"),
+        "mobiledet": _from("mobiledet", "MobileDetBoxes"),
+        "panoptic_fpn": _from("panoptic_fpn", "PanopticFpnMaps"),
+        "tsp_fcos": _from("tsp", "TspFcosBoxes"),
         "torchvision_semantic": _from("semantic", "TorchvisionSemantic"),
     }
 )

@@ -35,7 +35,7 @@ class TwoStage(LocatedGraph):
     """boxes, scores, classes; then of every anchor its objectness (N, P) and proposed box (N, P, 4) px."""
 
     outputs: ClassVar[tuple[str, ...]] = THINGS
-    taps = ("objectness", "points")
+    taps: ClassVar[tuple[str, ...]] = ("objectness", "points")
     anchors: Tensor
     ids: Tensor
     levels: Tensor
@@ -166,19 +166,24 @@ class TwoStage(LocatedGraph):
 class TwoStageMasks(TwoStage):
     """boxes, scores, classes, masks (N, K, 28, 28); then the same taps."""
 
-    outputs = (*THINGS, "masks")
+    outputs: ClassVar[tuple[str, ...]] = (*THINGS, "masks")
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.module.backbone(self.pixels(image))
         objectness, points = self.anchored(list(maps.values()))
         aligned = [maps[name] for name in self.map_names]
         boxes, scores, classes = self.things(aligned, objectness, points)
-        cut = self.align(aligned, boxes, self.roi.mask_roi_pool)
+        masks = self.masks(aligned, boxes, classes)
+        return to_unit(boxes, self.size_hw), scores, classes.to(torch.int32), masks, objectness, points
+
+    def masks(self, maps: list[Tensor], boxes: Tensor, classes: Tensor) -> Tensor:
+        """(N, K, 28, 28) in 0..1: of each box the mask of its class."""
+        cut = self.align(maps, boxes, self.roi.mask_roi_pool)
         logits = self.roi.mask_predictor(self.roi.mask_head(cut))[:, self.ids]  # (N · K, 80, 28, 28)
         side = logits.shape[-1]
         mine = classes.reshape(-1, 1, 1, 1).expand(-1, 1, side, side)
-        masks = logits.gather(1, mine).sigmoid().reshape(-1, boxes.shape[1], side, side)
-        return to_unit(boxes, self.size_hw), scores, classes.to(torch.int32), masks, objectness, points
+        masks: Tensor = logits.gather(1, mine).sigmoid()
+        return masks.reshape(-1, boxes.shape[1], side, side)
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
         return (*super().finals(), (Final(self.roi.mask_predictor.mask_fcn_logits, 2.0),))

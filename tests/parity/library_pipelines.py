@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from export.architectures.mobiledet import SHAPES
 from export.architectures.yolo import ANCHORS_V3
 from export.catalogue.row import Row
 from export.heads.coco import PANOPTIC_IDS, THING_IDS
@@ -159,6 +161,98 @@ def yolo_v3(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
     return things(every[kept], sure[kept], kind[kept])
 
 
+def mobiledet(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    """No library has it: the authors' box coder once more, map by map and cell by cell."""
+    x = normalised(row, pixels)
+    logits, deltas = module(x)
+    first, boxes = 0, []
+    for one, shapes in zip(module.maps(x), SHAPES, strict=True):
+        rows, columns = one.shape[-2:]
+        for j in range(rows):
+            for i in range(columns):
+                for width, height in shapes:
+                    tx, ty, tw, th = deltas[0, first]
+                    x_unit, y_unit = (i + 0.5) / columns + tx / 10 * width, (j + 0.5) / rows + ty / 10 * height
+                    w, h = width * (tw / 5).exp(), height * (th / 5).exp()
+                    boxes.append(torch.stack([x_unit - w / 2, y_unit - h / 2, x_unit + w / 2, y_unit + h / 2]))
+                    first += 1
+    scores = logits[0, :, list(THING_IDS)].sigmoid()  # (P, 80)
+    sure, place = scores.flatten().topk(2000)
+    where, kind = torch.stack(boxes).clamp(0, 1)[place // len(THING_IDS)], place % len(THING_IDS)
+    kept = batched_nms(where, sure, kind, 0.6)[:100]
+    return things(where[kept], sure[kept], kind[kept])
+
+
+def panoptic_fpn(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    """torchvision's Mask R-CNN, then detectron2's way of joining it with the other branch, thing by thing."""
+    height, width = row.resize.size_hw
+    detector = module.detector
+    detector.transform.min_size, detector.transform.max_size = (min(height, width),), max(height, width)
+    heard: list[Tensor] = []
+    ear = detector.roi_heads.register_forward_hook(lambda *told: heard.append(told[-1][0][0]["masks"]))
+    (found,) = detector([torch.from_numpy(pixels).permute(2, 0, 1).float() / 255])
+    ear.remove()
+    class_map, segments = torch.full((height, width), 255), torch.zeros((height, width), dtype=torch.int64)
+    for i in found["scores"].argsort(descending=True):
+        if found["scores"][i] < 0.5:
+            break
+        mask = _pasted(heard[0][i], found["boxes"][i], height, width) >= 0.5
+        if not mask.any() or (mask & (segments > 0)).sum() / mask.sum() > 0.5:
+            continue
+        mask &= segments == 0
+        class_map[mask] = THING_IDS.index(int(found["labels"][i]))
+        segments[mask] = int(segments.max()) + 1
+    logits = module.semantic(detector.backbone(normalised(row, pixels)))
+    stuff = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)[0].argmax(0)
+    for kind in range(1, 54):
+        mask = (stuff == kind) & (segments == 0)
+        if mask.sum() >= 4096:
+            class_map[mask], segments[mask] = 79 + kind, int(segments.max()) + 1
+    return {"class_map": class_map.double().numpy(), "segments": segments.double().numpy()}
+
+
+def _pasted(mask: Tensor, box: Tensor, height: int, width: int) -> Tensor:
+    """(H, W). Source: detectron2, layers/mask_ops.py, _do_paste_mask. mask (1, 28, 28)."""
+    left, top, right, bottom = box
+    ys = (torch.arange(height) + 0.5 - top) / (bottom - top) * 2 - 1
+    xs = (torch.arange(width) + 0.5 - left) / (right - left) * 2 - 1
+    grid = torch.stack([xs.expand(height, -1), ys[:, None].expand(-1, width)], -1)
+    return F.grid_sample(mask[None], grid[None], align_corners=False)[0, 0]
+
+
+def tsp_fcos(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    """No library has it: the authors' prediction once more, place by place of the likeliest 700."""
+    height, width = row.resize.size_hw
+    x = normalised(row, pixels)
+    places = []  # level, x and y in px, positions
+    for level, (stride, one) in enumerate(zip((8, 16, 32, 64, 128), module.backbone(x).values(), strict=True)):
+        rows, columns = one.shape[-2:]
+        for j in range(rows):
+            for i in range(columns):
+                angles = [(at / of * 2 * np.pi) for at, of in ((j + 1, rows), (i + 1, columns))]
+                waves = [[a / 10000 ** (2 * (n // 2) / 256) for n in range(256)] for a in angles]
+                position = [np.cos(w) if n % 2 else np.sin(w) for one in waves for n, w in enumerate(one)]
+                places.append((level, i * stride + stride // 2, j * stride + stride // 2, position))
+    local, features = module.local(x)
+    best = local[0].max(-1).values.topk(min(700, len(places))).indices
+    chosen = [places[i] for i in best]
+    levels = torch.tensor([[p[0] for p in chosen]])
+    positions = torch.tensor([[p[3] for p in chosen]], dtype=torch.float32)
+    logits, reach = module.found(features[:, best], positions, levels)
+    boxes = torch.stack(
+        [
+            torch.stack([x_px - s * r[0], y_px - s * r[1], x_px + s * r[2], y_px + s * r[3]])
+            for (level, x_px, y_px, _), r in zip(chosen, reach[0], strict=True)
+            for s in (8 * 2**level,)
+        ]
+    )
+    boxes = (boxes / torch.tensor([width, height, width, height])).clamp(0, 1)
+    sure, place = logits[0].sigmoid().sqrt().flatten().topk(1000)
+    where, kind = boxes[place // row.classes], place % row.classes
+    kept = batched_nms(where, sure, kind, 0.6)[:100]
+    return things(where[kept], sure[kept], kind[kept])
+
+
 PIPELINES: dict[str, Callable[[Row, Any, NDArray[np.uint8]], Arrays]] = {
     **dict.fromkeys(("ssd", "retinanet", "fcos", "faster_rcnn", "mask_rcnn"), torchvision_detector),
     "torchvision_semantic": torchvision_segmenter,
@@ -172,6 +266,9 @@ PIPELINES: dict[str, Callable[[Row, Any, NDArray[np.uint8]], Arrays]] = {
     "mask2former_instance": mask2former_instance,
     "mask2former_semantic": mask2former_semantic,
     "yolo_v3": yolo_v3,
+    "mobiledet": mobiledet,
+    "panoptic_fpn": panoptic_fpn,
+    "tsp_fcos": tsp_fcos,
 }
 
 

@@ -71,6 +71,11 @@ NOT_EVERY_DAY = {
         _small("setr_mla_vit_large", 128, **_VIT),
         _small("yolo_v1", 448, width=256),
         _small("yolo_v2", 128),
+        # Smaller, the last maps have one cell, and BatchNorm measures three numbers.
+        _small("ssdlite_mobiledet_edgetpu", 320),
+        # Smaller, there is never enough of any stuff.
+        _small("panoptic_fpn_resnet50", 256, proposals=150, things=20),
+        _small("tsp_fcos_resnet50", 160, backbone="resnet18", layers=2),
         # In a smaller picture neighbouring windows see exactly the same, and which of them stays is chance.
         _small("fast_rcnn_vgg16", 384),
         _small("rcnn_alexnet", 256),
