@@ -83,7 +83,8 @@ def test_closed_loop_sends_whole_pictures_and_counts_every_answer(tmp_path: Path
         served.took_s = 0.02
         said = load(tmp_path, port, "--clients", "4", "--seconds", "0.6")
     assert said["failed"] == 0
-    assert said["answered_in_window"] == len(said["latencies_ms"]) > 4
+    # What was sent before the end and answered after it has a latency, and is no part of the throughput.
+    assert 0 <= len(said["latencies_ms"]) - said["answered_in_window"] <= 4 < said["answered_in_window"]
     assert set(served.bodies) == {PICTURE}
     assert min(said["latencies_ms"]) >= 20
     assert said["client_cpu_s"] > 0
