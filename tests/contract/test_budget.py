@@ -114,7 +114,7 @@ async def test_a_loaded_machine_degrades_then_refuses_with_retry_after(gateway: 
 
 
 @pytest.mark.parametrize(
-    ("wait_s", "statuses"), [(0.3, [200, 200, 200]), (0.6, [200, 200, 503]), (0.89, [200, 503, 503])]
+    ("wait_s", "statuses"), [(0.3, [200, 200, 200]), (0.6, [200, 200, 503]), (0.9, [200, 503, 503])]
 )
 async def test_the_least_important_are_shed_first(gateway: FakeGateway, wait_s: float, statuses: list[int]) -> None:
     gateway.engine.wait_s = wait_s
