@@ -43,8 +43,9 @@ GOOD = (
     Kind("segment, instances as polygons", "/v1/segment?kind=instance&mask_format=polygon&tier=batch"),
     Kind("detect, drawn", "/v1/detect?overlay=true&tier=batch"),
 )
+# A picture that comes when there is no time for one is refused for that, before it is looked at.
 BAD = (
-    Kind("no picture", "/v1/classify", (400, 415)),
+    Kind("no picture", "/v1/classify", (400, 415, 503)),
     Kind("cut off", "/v1/classify?tier=batch", (400, 503, 504)),
     Kind("unknown model", "/v1/classify?model=no_such_model", (404,)),
     Kind("unknown parameter", "/v1/classify?colour=red", (422,), observed=False),

@@ -105,7 +105,8 @@ async def _one(
 ) -> None:
     request = mix.request_of(kind, mix.body_of(kind, pictures, rng), port)
     status, body = await client.ask(request)
-    if status == 0 and b"closed the connection" in body:  # an idle one that the server had just given up: ask again
+    # An idle connection that the server had just given up says one or the other: ask again.
+    if status == 0 and (b"closed the connection" in body or b"ConnectionResetError" in body):
         status, body = await client.ask(request)
     run.statuses[status] += 1
     run.not_observed += not kind.observed
@@ -143,18 +144,22 @@ async def _events(gateway: GatewayServer, repository: Path, run: Soak, ends_s: f
         run.events[name] += 1
         number += 1
         if rng.random() < 0.5:
-            await _hang_up(gateway.port)
+            run.statuses[await _hang_up(gateway.port)] += 1
             run.events["client hung up half-way"] += 1
-            run.statuses[400] += 1
 
 
-async def _hang_up(port: int) -> None:
-    """Half a picture, then nothing: the server answers a 400 that nobody reads."""
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
+async def _hang_up(port: int) -> int:
+    """Half a picture, then nothing. Returns what the server counts: a 400 that nobody reads, or its refusal."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(mix.request_of(mix.GOOD[0], b"x" * 4000, port)[:-2000])
     await writer.drain()
-    await asyncio.sleep(0.3)
-    writer.close()
+    try:
+        head = await asyncio.wait_for(reader.readline(), 0.3)
+    except TimeoutError:
+        return 400
+    finally:
+        writer.close()
+    return int(head.split()[1])
 
 
 async def _quiet(gateway: GatewayServer) -> None:

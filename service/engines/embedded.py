@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from service.engines.freed_memory import hand_back
 from service.engines.idle_cores import IdleCores, Sessions
 from service.engines.protocol import Before, Entry, Item, Job, Load, Outputs, Result
 from service.engines.repository_folder import OnDisk, RepositoryFolder, Signature, signature_of
@@ -129,10 +130,9 @@ class EmbeddedEngine:
             self._drop_wide(name)
             while leaving.running:  # noqa: ASYNC110  runs end by themselves, on another thread
                 await asyncio.sleep(0.002)
-            # Freeing a session takes milliseconds: the last reference is dropped over there.
             last = [leaving]
             del leaving
-            await self._in_loader(last.clear)
+            await self._free(last)
 
     async def infer(self, job: Job) -> Outputs:
         loaded = self._loaded_for(job, len(job.pixels))
@@ -212,9 +212,10 @@ class EmbeddedEngine:
                 # Replaced by two renames, an entry is away for a moment; nobody shall be told that it is gone.
                 await asyncio.sleep(_LOOK_AGAIN_S)
                 self._found = await asyncio.to_thread(self._folder.scan)
-            for name in self._loaded.keys() - self._found.keys():
-                del self._loaded[name]
+            gone = self._loaded.keys() - self._found.keys()
+            for name in gone:
                 self._drop_wide(name)
+            await self._free([self._loaded.pop(name) for name in gone])
             for name, on_disk in self._found.items():
                 if self._wants_loading(name, on_disk):
                     with contextlib.suppress(InvalidEntry):  # it was logged; the others serve
@@ -262,9 +263,21 @@ class EmbeddedEngine:
         self._drop_wide(name)
         running: list[None] = []
         lane = self._lane(on_disk.card, session, running)
+        replaced = [self._loaded.pop(name)] if name in self._loaded else []
         self._loaded[name] = _Loaded(on_disk.card, on_disk.signature, lane, running)
         log.info("loaded %s in %.0f ms", name, (time.monotonic() - started_s) * 1e3)
+        await self._free(replaced)
         return max(0, _resident_bytes() - before)
+
+    async def _free(self, last: list[_Loaded]) -> None:
+        """Drops what are the last references on the thread that loads: freeing a session takes milliseconds."""
+
+        def free() -> None:
+            last.clear()
+            hand_back()
+
+        if last and not self._closed:
+            await self._in_loader(free)
 
     async def _in_loader(self, what: Callable[..., Any], *arguments: Any) -> Any:
         """The result of the call on the one thread that loads and frees. Raises EngineUnavailable when closed."""
@@ -287,6 +300,7 @@ class EmbeddedEngine:
             raise InvalidEntry(f"{entry.name}: ONNX Runtime refuses it: {err}", "graph") from err
         if signature_of(entry) != signature:  # what was opened need not be what was checked
             raise OSError(f"{entry.name} was replaced while it was read")
+        hand_back()  # what optimising the graph took
         return session
 
     def _drop_wide(self, name: str) -> None:
