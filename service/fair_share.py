@@ -5,12 +5,16 @@ the permits that are free. A flood so stops short of the last, n floods get equa
 
 A permit is not yet a processor: behind hundreds of admitted requests nobody is in time. So when a client that holds
 less than its equal part misses a deadline, or is told that it would, the crowd is thinned: for a while everybody is
-held to an equal part of what the workers can keep moving, and for as long as somebody beside others wants more than
-that: each time it were given up, somebody would have to be hurt before it is back. Who asks alone never notices.
+held to an equal part of what the workers can keep moving; and who was let in more often than an equal part of the
+times, to so few that all others like it together never hold more than there are workers. One more would be one that
+waits, and the queue goes by deadlines: a flood of short ones that always has one waiting lets nobody else begin. It
+stays thinned for as long as somebody beside others wants more than that: each time it were given up, somebody would
+have to be hurt before it is back. Who asks alone never notices.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +25,8 @@ ALPHA = 8
 PERMITS_A_WORKER = 4
 # Who has asked within that time is there to be fair to; and so long a crowd stays thinned after it hurt somebody.
 PRESENT_FOR_S = 2.0
+# How often a client was let in is counted over about so long.
+COUNTED_FOR_S = 1.0
 
 
 def admits(held: int, free: int, *, shared: bool, part: int | None = None) -> bool:
@@ -33,6 +39,21 @@ def admits(held: int, free: int, *, shared: bool, part: int | None = None) -> bo
     return not shared or held == 0 or (free > 1 and held < ALPHA * free)
 
 
+class Fading:
+    """A count of events that forgets: one that is `over_s` old counts 1/e."""
+
+    def __init__(self, over_s: float) -> None:
+        self._over_s = over_s
+        self._count = 0.0
+        self._at_s = 0.0
+
+    def at(self, now_s: float) -> float:
+        return self._count * math.exp((self._at_s - now_s) / self._over_s)
+
+    def add(self, now_s: float) -> None:
+        self._count, self._at_s = self.at(now_s) + 1.0, now_s
+
+
 class Permits:
     """`limit` permits; shared: clients share them as `admits` says, else the limit alone binds."""
 
@@ -42,10 +63,12 @@ class Permits:
         self.limit = limit
         self.in_flight = 0
         self._shared = shared
+        self._workers = min(limit, workers)
         self._thinned_limit = min(limit, PERMITS_A_WORKER * workers)
         self._clock = clock
         self._held: Counter[str] = Counter()
         self._asked_s: dict[str, float] = {}
+        self._let_in: dict[str, Fading] = {}
         self._thinned_until_s = 0.0
 
     def held(self, client: str) -> int:
@@ -58,13 +81,15 @@ class Permits:
             self._asked_s[client] = now_s = self._clock()
             if now_s < self._thinned_until_s:
                 present = self._present(now_s)
-                part = max(1, self._thinned_limit // present)
+                part = self._part(client, present, now_s)
                 if present > 1 and self._held[client] >= part:
                     self._thinned_until_s = now_s + PRESENT_FOR_S
         if not admits(self._held[client], self.limit - self.in_flight, shared=self._shared, part=part):
             return False
         self._held[client] += 1
         self.in_flight += 1
+        if self._shared:
+            self._let_in.setdefault(client, Fading(COUNTED_FOR_S)).add(self._asked_s[client])
         return True
 
     def give(self, client: str) -> None:
@@ -82,9 +107,17 @@ class Permits:
         if present > 1 and self._held[client] * present < self.in_flight:
             self._thinned_until_s = now_s + PRESENT_FOR_S
 
+    def _part(self, client: str, present: int, now_s: float) -> int:
+        """The most that the client may hold in a thinned crowd of so many."""
+        often = {name: count.at(now_s) for name, count in self._let_in.items()}
+        if often.get(client, 0.0) * present < sum(often.values()):
+            return max(1, self._thinned_limit // present)
+        return max(1, self._workers // max(1, present - 1))
+
     def _present(self, now_s: float) -> int:
         """How many clients have asked lately or hold permits; the others are forgotten."""
         for name in [name for name, at_s in self._asked_s.items() if now_s - at_s > PRESENT_FOR_S]:
             if name not in self._held:
                 del self._asked_s[name]
+                self._let_in.pop(name, None)
         return max(1, len(self._asked_s))

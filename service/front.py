@@ -38,8 +38,10 @@ log = logging.getLogger(__name__)
 SCOPE_KEY = "vision.front"
 # From so far behind on, refusals are repeated; they must be told within 10 ms, which a look at each would not keep.
 BEHIND_S = 0.002
-# How long a refusal stands: the queue has moved on by then, if nobody else was admitted.
+# How long a refusal stands: until there would be time again, if nobody else were admitted, which it says itself. At
+# most until the queue is another one in any case, at least ten times as long as a look takes.
 STANDS_S = 0.1
+STANDS_AT_LEAST_S = 0.005
 # For so long after a refusal there are more requests than can be answered.
 CROWDED_S = 1.0
 _MOST_REMEMBERED = 4096
@@ -151,7 +153,8 @@ class Front:
 
     def remember_refusal(self, asked: Asked, err: VisionError) -> None:
         self._refused_s = self._clock()
-        _put(self._refusals, asked.exactly, (self._refused_s + STANDS_S, err))
+        stands_s = min(STANDS_S, max(STANDS_AT_LEAST_S, err.retry_after_s or STANDS_S))
+        _put(self._refusals, asked.exactly, (self._refused_s + stands_s, err))
         self.remember_shape(asked)
 
     def remember_shape(self, asked: Asked) -> None:

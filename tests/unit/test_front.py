@@ -8,7 +8,7 @@ import json
 import pytest
 
 from service.errors import DeadlineInfeasible, Overloaded
-from service.front import BEHIND_S, STANDS_S, Asked, Front
+from service.front import BEHIND_S, STANDS_AT_LEAST_S, STANDS_S, Asked, Front
 from service.loop_lag import CALM_S, LATE_S, SUSTAINED_S, TICK_S, LoopLag
 from service.metrics import Metrics
 
@@ -71,6 +71,19 @@ def test_behind_a_refusal_is_repeated_for_the_same_request_alone_and_not_for_lon
     assert front.refusal(asked(front, QUERY, (b"x-latency-budget-ms", b"90"))) is None
     clock.now_s += STANDS_S
     assert front.refusal(asked(front)) is None
+
+
+@pytest.mark.parametrize("again_s", [0.001, 0.02, 0.04, 2.0])
+def test_a_refusal_stands_until_there_would_be_time_again(front: Front, clock: Clock, again_s: float) -> None:
+    """Repeated for longer it would leave workers idle: in 100 ms a queue of 100 ms is empty."""
+    last = asked(front)
+    clock.now_s += BEHIND_S
+    err = DeadlineInfeasible("the queue is too long", retry_after_s=again_s)
+    last.refused(err)
+    clock.now_s += min(STANDS_S, max(STANDS_AT_LEAST_S, again_s)) * 0.99
+    assert front.refusal(last) is err
+    clock.now_s += STANDS_S * 0.02
+    assert front.refusal(last) is None
 
 
 def test_who_waited_for_its_turn_is_told_at_once_though_the_loop_is_catching_up(front: Front, clock: Clock) -> None:

@@ -139,8 +139,8 @@ def test_who_misses_a_deadline_behind_a_flood_has_the_flood_thinned_for_a_while(
     assert crowd.permits.take("calm")
     crowd.permits.missed("calm")
     crowd.answer("flood", flood)
-    assert crowd.fill("flood") == 8, "half of four permits a worker"
-    assert crowd.fill("calm") == 8
+    assert crowd.fill("flood") == 4, "one a worker: none that waits"
+    assert crowd.fill("calm") == 8, "half of four permits a worker: it was let in less often"
     crowd.now_s += 3.0
     assert crowd.fill("flood") > 100
 
@@ -156,13 +156,42 @@ def test_a_flood_stays_thinned_while_it_presses_and_the_other_is_there() -> None
         crowd.now_s += 0.5
         assert crowd.permits.take("calm")
         crowd.answer("calm", 1)
-        assert crowd.fill("flood") <= 8
+        assert crowd.fill("flood") <= 4
         crowd.answer("flood", crowd.permits.held("flood") // 2)
     crowd.answer("calm", 1)
     for _ in range(10):
         crowd.now_s += 0.5
         crowd.fill("flood")
     assert crowd.permits.held("flood") > 200, "who was crowded out has left"
+
+
+@pytest.mark.parametrize("floods", [1, 2, 3, 4])
+def test_thinned_floods_together_leave_the_next_free_worker_to_who_waits(floods: int) -> None:
+    crowd = Crowd()
+    assert crowd.permits.take("calm")
+    names = [f"flood {number}" for number in range(floods)]
+    for name in names * 20:
+        assert crowd.permits.take(name)
+    crowd.permits.missed("calm")
+    for name in names:
+        crowd.answer(name, 20)
+    assert 0 < sum(crowd.fill(name) for name in names) <= 4
+
+
+def test_in_a_thinned_crowd_who_was_let_in_more_often_gives_way_and_comes_back() -> None:
+    crowd = Crowd()
+    held = crowd.fill("flood")
+    assert crowd.permits.take("calm")
+    crowd.permits.missed("calm")
+    crowd.answer("flood", held)
+    assert (crowd.fill("flood"), crowd.fill("calm")) == (4, 8)
+    for _ in range(30):  # the calm one turns into the flood
+        crowd.now_s += 0.1
+        crowd.answer("calm", crowd.permits.held("calm"))
+        crowd.fill("calm")
+    crowd.answer("calm", crowd.permits.held("calm"))
+    crowd.answer("flood", 4)
+    assert (crowd.fill("calm"), crowd.fill("flood")) == (4, 8)
 
 
 def test_a_flood_that_misses_its_own_deadlines_thins_nobody() -> None:
