@@ -39,9 +39,10 @@ SCOPE_KEY = "vision.front"
 # From so far behind on, refusals are repeated; they must be told within 10 ms, which a look at each would not keep.
 BEHIND_S = 0.002
 # How long a refusal stands: until there would be time again, if nobody else were admitted, which it says itself. At
-# most until the queue is another one in any case, at least ten times as long as a look takes.
+# most until the queue is another one in any case, at least so long that looks are few. While the loop drowns
+# every look is one too many, and it stands as long as it can.
 STANDS_S = 0.1
-STANDS_AT_LEAST_S = 0.005
+STANDS_AT_LEAST_S = 0.04
 # For so long after a refusal there are more requests than can be answered.
 CROWDED_S = 1.0
 _MOST_REMEMBERED = 4096
@@ -142,8 +143,8 @@ class Front:
         behind_s = max(self.lag.behind_s(), self._clock() - asked.received_s)
         if behind_s < BEHIND_S:
             return None
-        until_s, err = self._refusals.get(asked.exactly, (0.0, None))
-        if err is not None and self._clock() < until_s:
+        told_s, err = self._refusals.get(asked.exactly, (0.0, None))
+        if err is not None and self._clock() < told_s + (STANDS_S if self.lag.drowning else _stands_s(err)):
             return err
         # Behind without having refused anybody, it lacks a core, not the capacity: those who came may well be in time.
         crowded = self._clock() - self._refused_s < CROWDED_S
@@ -153,8 +154,7 @@ class Front:
 
     def remember_refusal(self, asked: Asked, err: VisionError) -> None:
         self._refused_s = self._clock()
-        stands_s = min(STANDS_S, max(STANDS_AT_LEAST_S, err.retry_after_s or STANDS_S))
-        _put(self._refusals, asked.exactly, (self._refused_s + stands_s, err))
+        _put(self._refusals, asked.exactly, (self._refused_s, err))
         self.remember_shape(asked)
 
     def remember_shape(self, asked: Asked) -> None:
@@ -208,6 +208,10 @@ class SecondLook:
             await self._app(scope, receive, send)
         else:
             await self._front.answer(asked, err, scope["headers"])(scope, receive, send)
+
+
+def _stands_s(err: VisionError) -> float:
+    return min(STANDS_S, max(STANDS_AT_LEAST_S, err.retry_after_s or STANDS_S))
 
 
 def _put(remembered: OrderedDict, key: object, value: object) -> None:  # type: ignore[type-arg]

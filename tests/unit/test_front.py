@@ -73,7 +73,7 @@ def test_behind_a_refusal_is_repeated_for_the_same_request_alone_and_not_for_lon
     assert front.refusal(asked(front)) is None
 
 
-@pytest.mark.parametrize("again_s", [0.001, 0.02, 0.04, 2.0])
+@pytest.mark.parametrize("again_s", [0.001, 0.05, 0.08, 2.0])
 def test_a_refusal_stands_until_there_would_be_time_again(front: Front, clock: Clock, again_s: float) -> None:
     """Repeated for longer it would leave workers idle: in 100 ms a queue of 100 ms is empty."""
     last = asked(front)
@@ -84,6 +84,14 @@ def test_a_refusal_stands_until_there_would_be_time_again(front: Front, clock: C
     assert front.refusal(last) is err
     clock.now_s += STANDS_S * 0.02
     assert front.refusal(last) is None
+
+
+def test_while_the_loop_drowns_a_refusal_stands_as_long_as_it_can(front: Front, clock: Clock) -> None:
+    err = DeadlineInfeasible("the queue is too long", retry_after_s=0.001)
+    drown(front, clock)
+    asked(front).refused(err)
+    clock.now_s += STANDS_S * 0.9
+    assert front.refusal(asked(front)) is err
 
 
 def test_who_waited_for_its_turn_is_told_at_once_though_the_loop_is_catching_up(front: Front, clock: Clock) -> None:
