@@ -159,7 +159,7 @@ async def _hang_up(port: int) -> int:
         return 400
     finally:
         writer.close()
-    return int(head.split()[1])
+    return int(head.split()[1]) if head else 400
 
 
 async def _quiet(gateway: GatewayServer) -> None:

@@ -27,6 +27,8 @@ PERMITS_A_WORKER = 4
 PRESENT_FOR_S = 2.0
 # How often a client was let in is counted over about so long.
 COUNTED_FOR_S = 1.0
+# With more clients, those that left are looked for.
+_MOST_REMEMBERED = 1024
 
 
 def admits(held: int, free: int, *, shared: bool, part: int | None = None) -> bool:
@@ -69,6 +71,8 @@ class Permits:
         self._held: Counter[str] = Counter()
         self._asked_s: dict[str, float] = {}
         self._let_in: dict[str, Fading] = {}
+        self._let_in_of_all = Fading(COUNTED_FOR_S)
+        self._forget_from = _MOST_REMEMBERED
         self._thinned_until_s = 0.0
 
     def held(self, client: str) -> int:
@@ -79,6 +83,8 @@ class Permits:
         part = None
         if self._shared:
             self._asked_s[client] = now_s = self._clock()
+            if len(self._asked_s) > self._forget_from:
+                self._forget_from = max(_MOST_REMEMBERED, 2 * self._present(now_s))
             if now_s < self._thinned_until_s:
                 present = self._present(now_s)
                 part = self._part(client, present, now_s)
@@ -89,7 +95,8 @@ class Permits:
         self._held[client] += 1
         self.in_flight += 1
         if self._shared:
-            self._let_in.setdefault(client, Fading(COUNTED_FOR_S)).add(self._asked_s[client])
+            for count in (self._let_in.setdefault(client, Fading(COUNTED_FOR_S)), self._let_in_of_all):
+                count.add(self._asked_s[client])
         return True
 
     def give(self, client: str) -> None:
@@ -109,8 +116,8 @@ class Permits:
 
     def _part(self, client: str, present: int, now_s: float) -> int:
         """The most that the client may hold in a thinned crowd of so many."""
-        often = {name: count.at(now_s) for name, count in self._let_in.items()}
-        if often.get(client, 0.0) * present < sum(often.values()):
+        mine = self._let_in.get(client)
+        if mine is None or mine.at(now_s) * present < self._let_in_of_all.at(now_s):
             return max(1, self._thinned_limit // present)
         return max(1, self._workers // max(1, present - 1))
 

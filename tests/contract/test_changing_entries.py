@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from export.repository import publish, staging
 from service.app import create_app
 from service.engines.embedded import _MEMORY_AGAIN_AFTER_S, EmbeddedEngine
 from service.engines.fake import FakeEngine
+from service.engines.freed_memory import hand_back
 from service.engines.protocol import Entry
 from service.engines.repository_folder import OnDisk
 from service.errors import EngineUnavailable
@@ -222,3 +225,24 @@ async def test_an_engine_that_is_slow_once_is_not_away() -> None:
         async with asyncio.timeout(10):
             while (await gateway.client.get("/health/ready")).status_code == 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", ["replaced", "taken away", "unloaded"])
+async def test_what_a_model_leaves_is_freed_and_handed_back_on_the_thread_that_loads(
+    engine: EmbeddedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Freed on the event loop's thread it would stop everybody for milliseconds; kept by glibc it would never go."""
+    leaving = weakref.ref(engine._loaded[ROW_NAME])
+    seen: list[tuple[str, bool]] = []
+
+    def look() -> None:
+        seen.append((threading.current_thread().name.split("_")[0], leaving() is None))
+        hand_back()
+
+    monkeypatch.setattr("service.engines.embedded.hand_back", look)
+    if how == "unloaded":
+        await engine.unload_model(ROW_NAME)
+    else:
+        shutil.rmtree(tmp_path / ROW_NAME) if how == "taken away" else replace(tmp_path, seed=2)
+        await engine.entries()
+    assert seen[-1] == ("model-loader", True)

@@ -189,8 +189,9 @@ def test_in_a_thinned_crowd_who_was_let_in_more_often_gives_way_and_comes_back()
         crowd.now_s += 0.1
         crowd.answer("calm", crowd.permits.held("calm"))
         crowd.fill("calm")
-    crowd.answer("calm", crowd.permits.held("calm"))
-    crowd.answer("flood", 4)
+        crowd.fill("flood")
+    for name in ("calm", "flood"):
+        crowd.answer(name, crowd.permits.held(name))
     assert (crowd.fill("calm"), crowd.fill("flood")) == (4, 8)
 
 
@@ -225,3 +226,13 @@ def test_clients_that_left_are_forgotten() -> None:
         crowd.now_s += 1.0
         crowd.permits.missed("nobody")
     assert len(crowd.permits._asked_s) <= 4
+
+
+def test_clients_that_left_are_forgotten_though_nobody_is_ever_hurt() -> None:
+    crowd = Crowd()
+    for number in range(5000):
+        assert crowd.permits.take(str(number))
+        crowd.answer(str(number), 1)
+        crowd.now_s += 1.0
+    assert len(crowd.permits._asked_s) <= 1100
+    assert len(crowd.permits._let_in) <= 1100
