@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import math
 import os
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from service.engines.freed_memory import hand_back
 from service.engines.idle_cores import IdleCores, Sessions
 from service.engines.protocol import Before, Entry, Item, Job, Load, Outputs, Result
+from service.engines.providers import usable_providers
 from service.engines.repository_folder import OnDisk, RepositoryFolder, Signature, signature_of
 from service.errors import (
     DeadlineExceeded,
@@ -87,7 +87,7 @@ class EmbeddedEngine:
         self._workers = workers
         self._expected_s = expected_s
         self._load_all = load_all
-        self._providers = _usable_providers()
+        self._providers = usable_providers()
         on_cpu = self._providers == ("CPUExecutionProvider",)
         wide = idle_cores and on_cpu and workers.count > 1
         self._wide_sessions = Sessions(workers.count, list(self._providers)) if wide else None
@@ -390,27 +390,3 @@ def _run_session(card: ModelCard, session: Any, jobs: list[Job]) -> list[Arrays]
         results.append({name: arrays[name][row:end] for name in job.outputs})
         row = end
     return results
-
-
-def _usable_providers() -> tuple[str, ...]:
-    """ONNX Runtime's providers that can really work here, best first.
-
-    The GPU build lists CUDA and TensorRT on machines that have neither, so the driver is asked, not the build.
-    """
-    available = ort.get_available_providers()
-    wanted = ["CPUExecutionProvider"]
-    if _cuda_devices() > 0:
-        wanted = ["TensorrtExecutionProvider", "CUDAExecutionProvider", *wanted]
-    return tuple(name for name in wanted if name in available)
-
-
-def _cuda_devices() -> int:
-    for library in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            cuda = ctypes.CDLL(library)
-        except OSError:
-            continue
-        count = ctypes.c_int(0)
-        if cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0:
-            return count.value
-    return 0
