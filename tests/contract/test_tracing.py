@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
@@ -76,6 +77,16 @@ class Collector:
     def of_triton(self) -> list[dict[str, Any]]:
         scopes = [scope for doc in self.documents for of in doc["resourceSpans"] for scope in of["scopeSpans"]]
         return [span for scope in scopes for span in scope["spans"]]
+
+    async def joined_by_triton(self, timeout_s: float = 30.0) -> list[dict[str, Any]]:
+        """Triton's requests that have a parent, when the first has come (it sends its spans every five seconds)."""
+        give_up_s = time.monotonic() + timeout_s
+        while True:
+            joined = [s for s in self.of_triton() if s["name"] == "InferRequest" and s.get("parentSpanId")]
+            if joined:
+                return joined
+            assert time.monotonic() < give_up_s, f"Triton told only {self.of_triton()}"
+            await asyncio.sleep(0.05)
 
     def one(self, name: str) -> Span:
         (span,) = [span for span in self.spans if span.name == name]
@@ -287,10 +298,11 @@ async def test_tritons_own_spans_join_the_trace(
         with request_span as span, tracing.listening(RequestTrace(told.tracer, span)), tracing.stage("engine"):
             await engine.infer(Job("tiny", pictures(1), ("probabilities",)))
         await engine.close()
-    # Gone, so everything is told.
+        # Triton closes a request's spans after it has answered: told to go at that very moment, it may lose them.
+        joined = await collector.joined_by_triton()
     told.close()
     ours = collector.one("engine")
-    (request,) = [s for s in collector.of_triton() if s["name"] == "InferRequest" and s.get("parentSpanId")]
+    (request,) = joined
     assert (request["traceId"], request["parentSpanId"]) == (ours.trace_id.hex(), ours.span_id.hex())
     (model,) = [s for s in collector.of_triton() if s.get("parentSpanId") == request["spanId"]]
     assert model["name"] == "tiny"
