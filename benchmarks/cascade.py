@@ -22,9 +22,11 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.device import circumstances, device
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 from service.image_header import SizeLimits, read_header
 from service.images import to_model_pixels
-from service.manifest import ModelCard, onnx_path, read_entry
+from service.manifest import ModelCard
 
 LIMITS = SizeLimits(50_000_000, 16_384)
 THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.05), 2)

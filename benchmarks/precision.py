@@ -27,7 +27,8 @@ from export.quantisation.quantise import quantise
 from export.quantisation.ranges import TaskQuality
 from export.quantisation.variant import photographs
 from export.upstream import upstream
-from service.manifest import onnx_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 
 BATCHES = (1, 4)
 SECONDS = 20.0

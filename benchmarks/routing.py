@@ -30,7 +30,7 @@ from benchmarks.photographs import Photograph, photographs
 from benchmarks.real_cells import FASTEST, MODELS, POLICIES, asked, asked_tiers, capacity, outcome, outcomes, replay
 from benchmarks.scores import score
 from benchmarks.server import Machine, Server, metrics, only, serving
-from service.manifest import read_entry
+from service.entry_config import read_entry
 
 LOADS = (0.3, 0.7, 1.0, 1.5)
 TIERS_MS = {"interactive": 50.0, "standard": 150.0, "relaxed": 500.0}

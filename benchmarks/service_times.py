@@ -24,10 +24,12 @@ import onnxruntime as ort
 
 from benchmarks.arrivals import data_folder
 from benchmarks.device import RESULTS, circumstances, slug
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 from service.image_header import ImageHeader, SizeLimits, read_header
 from service.images import to_model_pixels
 from service.latency import Predictor
-from service.manifest import ModelCard, onnx_path, read_entry
+from service.manifest import ModelCard
 
 MODELS = ("efficientnet_lite2", "efficientnet_lite1", "efficientnet_lite0", "mobilenet_v2")
 LIMITS = SizeLimits(50_000_000, 16_384)

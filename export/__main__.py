@@ -25,7 +25,7 @@ from export.errors import UnknownRow
 from export.outcome import Outcome, Plan
 from export.sources import Choice, parse_choice
 from export.tables import catalogue_table, outcomes_table
-from service.triton_config import Device
+from service.manifest import Device
 
 app = typer.Typer(**MANNERS)
 

@@ -26,8 +26,7 @@ from export.steps import STEPS, Say, Step
 from export.tensorrt.attempt import attempt_plan, attempt_revert, no_plans
 from export.tensorrt.builder import PlanBuilder, TensorRtUnavailable
 from export.tensorrt.nvidia import find_builder
-from service.manifest import ModelCard
-from service.triton_config import Device
+from service.manifest import Device, ModelCard
 
 
 def run(

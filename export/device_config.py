@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from export.errors import RepositoryError
+from service.entry_config import config_text, read_entry, read_onnx_entry, write_entry
+from service.entry_files import CONFIG_FILE, ONNX_CONFIG_FILE
 from service.errors import InvalidEntry
-from service.manifest import CONFIG_FILE, ONNX_CONFIG_FILE, config_text, read_entry, read_onnx_entry, write_entry
-from service.triton_config import Device
+from service.manifest import Device
 
 
 def device_of(entry: Path) -> Device:

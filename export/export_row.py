@@ -26,7 +26,9 @@ from export.upstream import upstream
 from export.verified import Verified
 from export.verify import Results, verify
 from export.weights import Loaded, load
-from service.manifest import ModelCard, Profile, TensorSpec, file_sha256, onnx_path, write_entry
+from service.entry_config import write_entry
+from service.entry_files import file_sha256, onnx_path
+from service.manifest import ModelCard, Profile, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)

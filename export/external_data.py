@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.manifest import ONNX_FILE, file_sha256, onnx_path
+from service.entry_files import ONNX_FILE, file_sha256, onnx_path
 
 DATA_FILE = f"{ONNX_FILE}.data"
 # How the card says which weights belong to the graph, for its own sha256 covers the graph alone.

@@ -26,7 +26,9 @@ from export.reference import Arrays, Reference, normalised
 from export.repository import publish, staging
 from export.upstream import Upstream, cut_by
 from export.verify import verify
-from service.manifest import INPUT_NAME, ModelCard, ResizeRule, TensorSpec, Weights, file_sha256, onnx_path, write_entry
+from service.entry_config import write_entry
+from service.entry_files import file_sha256, onnx_path
+from service.manifest import INPUT_NAME, ModelCard, ResizeRule, TensorSpec, Weights
 
 # Softmax means what it says from opset 13 on.
 OLDEST_OPSET = 13

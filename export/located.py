@@ -31,7 +31,8 @@ from export.to_onnx import Translations, to_onnx
 from export.upstream import cut_by
 from export.verified import Verified
 from export.verify_located import verify_located
-from service.manifest import ResizeRule, TensorSpec, onnx_path
+from service.entry_files import onnx_path
+from service.manifest import ResizeRule, TensorSpec
 
 _DTYPES = {torch.float32: "FP32", torch.int32: "INT32", torch.uint8: "UINT8"}
 _TAPPED = "tapped"

@@ -8,8 +8,7 @@ from typing import Literal
 
 from export.cache import engines_folder
 from export.sources import Choice
-from service.manifest import ModelCard
-from service.triton_config import Device
+from service.manifest import Device, ModelCard
 
 State = Literal["exported", "up to date", "skipped", "not published", "failed"]
 

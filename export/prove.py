@@ -12,7 +12,7 @@ from export.external_data import entry_bytes
 from export.profile import count_flops, device
 from export.sources import Source
 from export.weights import load
-from service.manifest import onnx_path
+from service.entry_files import onnx_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,10 @@ from export.catalogue.row import Row
 from export.errors import RepositoryError
 from export.external_data import external_data_is_whole
 from export.sources import Source
+from service.entry_config import read_entry
+from service.entry_files import file_sha256, onnx_path
 from service.errors import InvalidEntry
-from service.manifest import ModelCard, file_sha256, onnx_path, read_entry
+from service.manifest import ModelCard
 
 # To be raised whenever the same row and weights would give another graph, or be judged by other gates.
 EXPORTER_VERSION = 1

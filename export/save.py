@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from export.external_data import DATA_FILE
-from service.manifest import onnx_path
+from service.entry_files import onnx_path
 
 # Below protobuf's limit of 2**31 bytes, with room for the nodes.
 MOST_BYTES_INSIDE = 2_000_000_000

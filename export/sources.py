@@ -8,7 +8,7 @@ from typing import Literal
 
 from export.catalogue.row import HubWeights, PackageWeights, Row, StarterWeights
 from export.errors import WeightsError
-from service.manifest import file_sha256
+from service.entry_files import file_sha256
 
 Kind = Literal["first", "package", "hub", "starter", "file", "random"]
 

@@ -11,7 +11,8 @@ from export.errors import SourceUnreachable, WeightsError
 from export.starter.backbone import WHEEL, fetch_weights
 from export.starter.models import detect_module, instance_module, segment_module
 from export.starter.places import HEADS
-from service.manifest import Weights, file_sha256
+from service.entry_files import file_sha256
+from service.manifest import Weights
 
 
 def starter_module(row: Row, source: StarterWeights) -> nn.Module:

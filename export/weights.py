@@ -18,7 +18,8 @@ from export.key_names import RENAMINGS, as_they_are, torchvision_densenet
 from export.network import SEED, build, with_published_eps, without_training_parts
 from export.sources import FileWeights, RandomWeights, Source
 from export.starter_weights import model_card, starter_module, starter_record
-from service.manifest import Weights, file_sha256
+from service.entry_files import file_sha256
+from service.manifest import Weights
 
 LICENCE_FILE = "LICENSE.weights"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from export.cache import weights_folder
 from export.catalogue.row import PackageWeights
 from export.errors import SourceUnreachable, WeightsError
-from service.manifest import file_sha256
+from service.entry_files import file_sha256
 
 CONNECT_TIMEOUT_S = 10
 DOWNLOAD_TIMEOUT_S = 600

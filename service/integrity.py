@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from service.entry_config import read_onnx_entry
+from service.entry_files import CONFIG_FILE, ONNX_FILE, file_sha256, onnx_path
 from service.errors import InvalidEntry
-from service.manifest import CONFIG_FILE, ONNX_FILE, ModelCard, file_sha256, onnx_path, read_onnx_entry
+from service.manifest import ModelCard
 from service.onnx_references import external_locations
 
 EXTERNAL_DATA_FILE = f"{ONNX_FILE}.data"

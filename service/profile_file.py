@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.entry_config import read_entry
 from service.errors import InvalidEntry
-from service.manifest import ModelCard, Profile, ResizeRule, read_entry
+from service.manifest import ModelCard, Profile, ResizeRule
 
 FORMAT = 1
 

@@ -8,8 +8,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from pydantic import Field
 
+from service.entry_config import config_from_card
 from service.fleet import Fleet
-from service.manifest import VERSION, ModelCard, config_from_card
+from service.manifest import VERSION, ModelCard
 from service.model_statistics import Record, Runs, Span
 from service.schemas import Wire
 

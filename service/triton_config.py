@@ -1,4 +1,6 @@
-"""How Triton is to run an entry on a kind of device: the part of `config.pbtxt` that says nothing about the model.
+"""How Triton is to run an entry: the part of `config.pbtxt` that says nothing about the model.
+
+Requests wait in a bounded queue that knows their deadlines, and are run in batches on a kind of device:
 
 auto          nothing is said: Triton takes the GPUs if there are any, else the cores
 cpu           two instances on the cores, warmed at every batch that was profiled
@@ -9,16 +11,33 @@ gpu-tensorrt  the same, and ONNX Runtime hands what it can to TensorRT, which bu
 
 from __future__ import annotations
 
-from typing import Literal
-
 from tritonclient.grpc import model_config_pb2
 
-Device = Literal["auto", "cpu", "gpu", "gpu-tensorrt"]
+from service.manifest import Device
+
+# Triton ignores a request's own timeout unless the default is larger (a default of 0 switches them off), so the
+# default stands above the longest budget a client may ask for.
+QUEUE_TIMEOUT_US = 60_000_000
+# 0 would be unbounded.
+QUEUE_LIMIT = 256
 
 INSTANCES = 2
 # Of the container; docker-compose.yml mounts a volume there that only Triton and the exporter can write.
 ENGINE_CACHE = "/engines"
 WORKSPACE_BYTES = 1 << 30
+
+
+def batch_with_deadlines(config: model_config_pb2.ModelConfig) -> None:
+    """Adds to a config with a batch axis: batches of what waits, by priority, and nobody waits beyond the deadline."""
+    batching = config.dynamic_batching
+    batching.max_queue_delay_microseconds = 500
+    batching.priority_levels = 3
+    batching.default_priority_level = 2
+    policy = batching.default_queue_policy
+    policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
+    policy.default_timeout_microseconds = QUEUE_TIMEOUT_US
+    policy.allow_timeout_override = True
+    policy.max_queue_size = QUEUE_LIMIT
 
 
 def serve_on(

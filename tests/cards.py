@@ -6,15 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from service.graph_contract import contract_outputs
-from service.manifest import (
-    Accuracy,
-    ModelCard,
-    Profile,
-    ResizeRule,
-    SegmentKind,
-    TensorSpec,
-    Weights,
-)
+from service.manifest import Accuracy, ModelCard, Profile, ResizeRule, SegmentKind, TensorSpec, Weights
 
 
 def classifier(

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from service.manifest import ModelCard, Profile, TensorRtPlan, config_text
-from service.triton_config import Device
+from service.entry_config import config_text
+from service.manifest import Device, ModelCard, Profile, TensorRtPlan
 from tests.cards import classifier
 
 GOLDEN = Path(__file__).resolve().parent / "golden"

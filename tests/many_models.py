@@ -6,7 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from service.manifest import ModelCard, onnx_path, read_entry, write_entry
+from service.entry_config import read_entry, write_entry
+from service.entry_files import onnx_path
+from service.manifest import ModelCard
 from service.residency import estimated_bytes
 
 

@@ -9,17 +9,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from service.manifest import (
-    Accuracy,
-    ModelCard,
-    Profile,
-    ResizeRule,
-    TensorSpec,
-    Weights,
-    file_sha256,
-    onnx_path,
-    write_entry,
-)
+from service.entry_config import write_entry
+from service.entry_files import file_sha256, onnx_path
+from service.manifest import Accuracy, ModelCard, Profile, ResizeRule, TensorSpec, Weights
 
 ROW_NAME = "lenet5"
 CLASSES = 10

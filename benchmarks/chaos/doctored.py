@@ -13,7 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.repository import publish, staging
-from service.manifest import file_sha256, onnx_path, read_entry, write_entry
+from service.entry_config import read_entry, write_entry
+from service.entry_files import file_sha256, onnx_path
 from tests.gateway_server import REPOSITORY
 
 Change = Callable[[onnx.ModelProto], None]

@@ -14,7 +14,7 @@ from benchmarks.chaos.doctored import put_back
 from benchmarks.chaos.fault import Broken, Fault, NotRun
 from benchmarks.chaos.load import CLASSIFIER
 from benchmarks.chaos.site import Site
-from service.manifest import onnx_path
+from service.entry_files import onnx_path
 
 _EXPORTED = "lenet5"
 _LEFT_FREE_BYTES = 64 * 1024

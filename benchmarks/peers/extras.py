@@ -22,9 +22,9 @@ from PIL import Image
 
 from benchmarks.peers.contestants import INT8, MODEL, ROOT, Contestant, Running, running
 from benchmarks.peers.processes import memory_mb, usage
+from service.entry_config import read_entry
 from service.image_header import SizeLimits, read_header
 from service.images import to_model_pixels, to_upright
-from service.manifest import read_entry
 
 Row = dict[str, Any]
 THREE = (MODEL, INT8, "efficientnet_lite1")

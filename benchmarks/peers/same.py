@@ -10,9 +10,10 @@ import onnxruntime as ort
 
 from benchmarks.peers.contestants import MODEL, Running
 from benchmarks.peers.load import HOST, message
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 from service.image_header import SizeLimits, read_header
 from service.images import to_model_pixels
-from service.manifest import onnx_path, read_entry
 
 PICTURES = 20
 LIMITS = SizeLimits(50_000_000, 16_384)

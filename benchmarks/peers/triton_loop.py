@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
+from service.entry_config import card_from_config
 from service.image_header import SizeLimits, read_header
 from service.images import to_model_pixels
-from service.manifest import ModelCard, card_from_config
+from service.manifest import ModelCard
 
 LIMITS = SizeLimits(50_000_000, 16_384)
 

@@ -16,7 +16,9 @@ from export.quantisation.profile_beside import profile_beside
 from export.repository import publish, staging
 from export.steps import Say
 from export.upstream import upstream
-from service.manifest import Accuracy, ModelCard, file_sha256, onnx_path, read_onnx_entry, write_entry
+from service.entry_config import read_onnx_entry, write_entry
+from service.entry_files import file_sha256, onnx_path
+from service.manifest import Accuracy, ModelCard
 
 
 def export_fp16(row: Row, repository: Path, say: Say) -> ModelCard:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from export.catalogue.registry import CALIBRATED_NAMES, find
 from export.quantisation.ranges import Measured, shipped_file, write_ranges
-from service.manifest import onnx_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 
 
 def ranges(

@@ -13,8 +13,9 @@ from export.quantisation.held_out import demand
 from export.quantisation.identity import NoRanges, fitting_ranges, int8_name, int8_recipe
 from export.repository import entry_made_by, withdraw
 from export.steps import Say
+from service.entry_config import read_entry
 from service.errors import InvalidEntry
-from service.manifest import ModelCard, read_entry
+from service.manifest import ModelCard
 
 
 def attempt_int8(row: Row, fp32: ModelCard, plan: Plan, say: Say) -> Outcome:

@@ -18,7 +18,8 @@ from export.quantisation.head_quality import calibration_pixels, measured_on
 from export.quantisation.quantise import quantise
 from export.quantisation.ranges import Ranges, TaskQuality, shipped_file, write_ranges
 from export.starter.places import pictures_folder
-from service.manifest import onnx_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 
 
 def head_ranges(row: Row, fp32: Path, weights_sha256: str, data: Path) -> Ranges:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from export.errors import ExportError
-from service.manifest import file_sha256
+from service.entry_files import file_sha256
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LABELS_FILE = "labels.csv"

@@ -23,7 +23,9 @@ from export.quantisation.ranges import Measured, Ranges, TaskQuality
 from export.repository import publish, staging
 from export.steps import Say
 from export.upstream import upstream
-from service.manifest import Accuracy, ModelCard, file_sha256, onnx_path, read_onnx_entry, write_entry
+from service.entry_config import read_onnx_entry, write_entry
+from service.entry_files import file_sha256, onnx_path
+from service.manifest import Accuracy, ModelCard
 
 # Fewer unlabelled pictures than this say nothing about accuracy.
 FEWEST_FOR_ACCURACY = 30

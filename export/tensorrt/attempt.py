@@ -14,7 +14,9 @@ from export.steps import Say
 from export.tensorrt.builder import PlanBuilder, TensorRtUnavailable
 from export.tensorrt.cache import ForeignPlan, PlanCache
 from export.tensorrt.swap import revert
-from service.manifest import ModelCard, file_sha256, plan_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import file_sha256, plan_path
+from service.manifest import ModelCard
 
 
 def no_plans(plan: Plan, err: TensorRtUnavailable, say: Say) -> Outcome:

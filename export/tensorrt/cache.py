@@ -19,7 +19,7 @@ from pathlib import Path
 
 from export.errors import ExportError
 from export.tensorrt.builder import BatchRange, Target
-from service.manifest import PLAN_FILE
+from service.entry_files import PLAN_FILE
 
 RECORD_FILE = "record.json"
 SEAL_FILE = "seal"

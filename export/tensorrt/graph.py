@@ -19,8 +19,10 @@ from export.in_order import in_order
 from export.quantisation.float_graph import float_graph
 from export.quantisation.identity import fitting_ranges
 from export.quantisation.quantise import quantise
+from service.entry_config import read_onnx_entry
+from service.entry_files import onnx_path
 from service.errors import InvalidEntry
-from service.manifest import INPUT_NAME, ModelCard, onnx_path, read_onnx_entry
+from service.manifest import INPUT_NAME, ModelCard
 
 
 def for_tensorrt(card: ModelCard, repository: Path, file: Path) -> None:

@@ -24,7 +24,9 @@ from export.tensorrt.judge import judge_plan
 from export.tensorrt.swap import as_plan, next_version, swap_in
 from export.upstream import upstream
 from export.verify import Results
-from service.manifest import Accuracy, ModelCard, Profile, TensorRtPlan, file_sha256, onnx_path, read_onnx_entry
+from service.entry_config import read_onnx_entry
+from service.entry_files import file_sha256, onnx_path
+from service.manifest import Accuracy, ModelCard, Profile, TensorRtPlan
 
 # Seven of them are the photographs that INT8 was published by.
 SHOWN = 7

@@ -18,16 +18,9 @@ from pathlib import Path
 
 from export.device_config import settle
 from export.errors import RepositoryError
-from service.manifest import (
-    CONFIG_FILE,
-    ONNX_CONFIG_FILE,
-    PLAN_FILE,
-    VERSION,
-    ModelCard,
-    read_entry,
-    read_onnx_entry,
-    write_entry,
-)
+from service.entry_config import read_entry, read_onnx_entry, write_entry
+from service.entry_files import CONFIG_FILE, ONNX_CONFIG_FILE, PLAN_FILE
+from service.manifest import VERSION, ModelCard
 
 
 def next_version(entry: Path) -> str:

@@ -29,8 +29,9 @@ def _of_server(url: str, api_key: str | None, task: str | None) -> set[str]:
 
 
 def _of_repository(task: str | None) -> set[str]:
+    from service.entry_config import read_entry
+    from service.entry_files import CONFIG_FILE
     from service.errors import InvalidEntry
-    from service.manifest import CONFIG_FILE, read_entry
     from service.settings import Settings
 
     names: set[str] = set()

@@ -23,6 +23,7 @@ from service.engines.idle_cores import IdleCores, Sessions
 from service.engines.protocol import Before, Entry, Item, Job, Load, Outputs, Result
 from service.engines.providers import usable_providers
 from service.engines.repository_folder import OnDisk, RepositoryFolder, Signature, signature_of
+from service.entry_files import onnx_path
 from service.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -33,7 +34,7 @@ from service.errors import (
 )
 from service.graph_contract import check_outputs
 from service.integrity import check_files
-from service.manifest import ModelCard, onnx_path
+from service.manifest import ModelCard
 from service.thread_priority import step_back
 from service.workers import Done, Lane, Next, Workers
 

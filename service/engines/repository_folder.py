@@ -6,9 +6,11 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.entry_config import read_onnx_entry
+from service.entry_files import CONFIG_FILE, onnx_path
 from service.errors import InvalidEntry
 from service.integrity import EXTERNAL_DATA_FILE, named_entries
-from service.manifest import CONFIG_FILE, ModelCard, onnx_path, read_onnx_entry
+from service.manifest import ModelCard
 
 log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from tritonclient.utils import InferenceServerException
 
 from service import tracing
 from service.engines.protocol import Entry, Job, Load, Outputs
+from service.entry_config import card_from_config
 from service.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -27,7 +28,7 @@ from service.errors import (
     VisionError,
 )
 from service.graph_contract import check_outputs
-from service.manifest import INPUT_NAME, ModelCard, card_from_config
+from service.manifest import INPUT_NAME, ModelCard
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,11 @@ from service.engines.fake import FakeEngine
 from service.engines.freed_memory import hand_back
 from service.engines.protocol import Entry
 from service.engines.repository_folder import OnDisk
+from service.entry_config import write_entry
+from service.entry_files import file_sha256, onnx_path
 from service.errors import EngineUnavailable
 from service.integrity import check_files
-from service.manifest import Accuracy, file_sha256, onnx_path, write_entry
+from service.manifest import Accuracy
 from service.settings import Settings
 from service.workers import Workers
 from tests.cards import classifier

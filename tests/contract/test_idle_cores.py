@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from service.engines.embedded import EmbeddedEngine
 from service.engines.idle_cores import MOST_SESSIONS, RESTED, IdleCores, Sessions
 from service.engines.protocol import Job, Outputs
-from service.manifest import ModelCard, onnx_path
+from service.entry_files import onnx_path
+from service.manifest import ModelCard
 from service.workers import Workers
 from tests.contract.tiny_repository import pictures
 

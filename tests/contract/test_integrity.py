@@ -16,9 +16,11 @@ from export import external_data
 from service.cli.commands import app
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Job
+from service.entry_config import read_entry, write_entry
+from service.entry_files import CONFIG_FILE, file_sha256, onnx_path
 from service.errors import InvalidEntry
 from service.integrity import EXTERNAL_DATA_FILE, EXTERNAL_DATA_GATE, check_entry
-from service.manifest import CONFIG_FILE, ModelCard, file_sha256, onnx_path, read_entry, write_entry
+from service.manifest import ModelCard
 from service.onnx_references import external_locations
 from service.workers import Workers
 from tests.contract.tiny_repository import expected, pictures

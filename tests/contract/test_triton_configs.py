@@ -18,8 +18,9 @@ from export.device_config import settle
 from export.tensorrt.swap import revert, swap_in
 from service.engines.protocol import Job
 from service.engines.triton import TritonEngine
-from service.manifest import Profile, TensorRtPlan, read_entry, write_entry
-from service.triton_config import INSTANCES, Device
+from service.entry_config import read_entry, write_entry
+from service.manifest import Device, Profile, TensorRtPlan
+from service.triton_config import INSTANCES
 from tests.contract.tiny_repository import pictures, write_tiny_repository
 from tests.triton_server import TritonServer, require_triton
 

@@ -22,18 +22,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2
 
-from service.manifest import (
-    CONFIG_FILE,
-    QUEUE_LIMIT,
-    QUEUE_TIMEOUT_US,
-    ModelCard,
-    ResizeRule,
-    TensorSpec,
-    Weights,
-    file_sha256,
-    onnx_path,
-    write_entry,
-)
+from service.entry_config import write_entry
+from service.entry_files import CONFIG_FILE, file_sha256, onnx_path
+from service.manifest import ModelCard, ResizeRule, TensorSpec, Weights
+from service.triton_config import QUEUE_LIMIT, QUEUE_TIMEOUT_US
 
 SIDE_PX = 8
 CLASSES = 5

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.manifest import read_entry
+from service.entry_config import read_entry
 from tests.e2e.conftest import photograph
 from tests.gateway_server import DEFAULT_MODELS, REPOSITORY, GatewayServer
 

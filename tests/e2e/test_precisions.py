@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.manifest import read_entry
+from service.entry_config import read_entry
 from tests.e2e.conftest import photograph
 from tests.gateway_server import GatewayServer, require_models
 from tests.triton_server import TritonServer, require_triton

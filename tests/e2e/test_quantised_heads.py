@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from service.manifest import ModelCard, read_entry
+from service.entry_config import read_entry
+from service.manifest import ModelCard
 from tests.e2e.conftest import photograph
 from tests.gateway_server import REPOSITORY, GatewayServer, require_models
 from tests.triton_server import TritonServer, require_triton

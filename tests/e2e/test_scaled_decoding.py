@@ -16,9 +16,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 from service.image_header import SizeLimits, jpeg_shrink, read_header
 from service.images import to_model_pixels
-from service.manifest import ModelCard, ResizeRule, onnx_path, read_entry
+from service.manifest import ModelCard, ResizeRule
 from tests.gateway_server import require_models, shared_data
 
 MODEL = "efficientnet_lite0"

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 from service.label_sets import label_names
-from service.manifest import onnx_path, read_entry
 from tests.e2e.conftest import photograph
 from tests.gateway_server import REPOSITORY, GatewayServer, require_starter_models
 from tests.triton_server import TritonServer

@@ -14,7 +14,7 @@ import tritonclient.grpc.aio as triton_aio
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from service.manifest import config_from_card, read_entry
+from service.entry_config import config_from_card, read_entry
 from tests.e2e.test_tritonclient import DETECTOR, MODEL, SEGMENTER, TOLERANCE, pixels_for, straight
 from tests.gateway_server import REPOSITORY, GatewayServer, fp32_models, require_starter_models
 

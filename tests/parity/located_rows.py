@@ -12,7 +12,9 @@ from export.catalogue.row import Argument, Row
 from export.export_row import Measured, _card, make_graph
 from export.sources import RandomWeights
 from export.weights import load
-from service.manifest import Profile, ResizeRule, onnx_path, write_entry
+from service.entry_config import write_entry
+from service.entry_files import onnx_path
+from service.manifest import Profile, ResizeRule
 
 LOCATED = {n: row for n, row in CATALOGUE.items() if row.task != "classify" and row.network.library != "starter"}
 

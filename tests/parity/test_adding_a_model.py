@@ -20,7 +20,7 @@ from export.export_row import export_row
 from export.network import count_params
 from export.sources import Choice, sources_of
 from export.upstream import upstream
-from service.manifest import read_entry
+from service.entry_config import read_entry
 from tests.doc_blocks import blocks_of
 from tests.gateway_server import ROOT
 

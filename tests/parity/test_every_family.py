@@ -16,7 +16,7 @@ from export.export_row import make_graph
 from export.sources import RandomWeights
 from export.verify import GATES
 from export.weights import load
-from service.manifest import onnx_path
+from service.entry_files import onnx_path
 
 pytestmark = [
     # torch's exporters use what their own next version will not have, and the older one warns of what it traces.

@@ -25,7 +25,8 @@ from export.repository import up_to_date
 from export.sources import Choice, sources_of
 from export.upstream import upstream
 from export.weights import LICENCE_FILE, load
-from service.manifest import onnx_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 
 pytestmark = [
     # torch's exporter uses what its own next version will not have.

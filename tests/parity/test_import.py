@@ -13,7 +13,8 @@ from onnx import numpy_helper
 from typer.testing import CliRunner, Result
 
 from export.import_command import app
-from service.manifest import onnx_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 
 NET = """
 <ir_version: 8, opset_import: ["" : 17]>

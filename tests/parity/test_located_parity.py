@@ -22,8 +22,8 @@ from pycocotools import mask as coco
 
 from export.located import pictures
 from export.verify_located import LEAST_AGREEMENT, LEAST_MATCHED, iou, paired
+from service.entry_files import onnx_path
 from service.images import Geometry
-from service.manifest import onnx_path
 from service.tasks.detect import Detection
 from service.tasks.segment import paste_masks
 from tests.gateway_server import GatewayServer

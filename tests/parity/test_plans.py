@@ -12,7 +12,8 @@ from export.outcome import Plan
 from export.sources import Choice
 from export.tensorrt.attempt import attempt_plan
 from export.tensorrt.fake import FakeBuilder
-from service.manifest import ModelCard, read_entry
+from service.entry_config import read_entry
+from service.manifest import ModelCard
 from tests.gateway_server import REPOSITORY, require_models, require_starter_models
 
 

@@ -22,7 +22,8 @@ from export.quantisation.quantise import quantise
 from export.quantisation.ranges import shipped_ranges
 from export.sources import Choice
 from export.upstream import upstream
-from service.manifest import onnx_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 from tests.gateway_server import require_models, shared_data
 
 ROW = find("efficientnet_lite0")

@@ -26,7 +26,8 @@ from export.sources import Choice
 from export.starter.pictures import penn_fudan
 from export.tensorrt.attempt import attempt_plan
 from export.tensorrt.fake import FakeBuilder
-from service.manifest import onnx_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
 from tests.gateway_server import REPOSITORY, require_starter_models, shared_data
 
 BOXES, MASKS, SCENES = (

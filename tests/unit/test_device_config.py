@@ -11,8 +11,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.device_config import device_of, settle
+from service.entry_config import card_from_config, config_text, read_entry
+from service.entry_files import CONFIG_FILE, ONNX_CONFIG_FILE, onnx_path
 from service.errors import InvalidEntry
-from service.manifest import CONFIG_FILE, ONNX_CONFIG_FILE, card_from_config, config_text, onnx_path, read_entry
 from service.triton_config import ENGINE_CACHE, warm_batches
 from tests.golden_configs import GOLDEN, golden_cards, golden_path
 from tests.small_entry import write_small_entry

@@ -15,7 +15,9 @@ from export.catalogue.row import Row
 from export.errors import RepositoryError
 from export.repository import publish, recipe, staging, sweep, up_to_date
 from export.sources import RandomWeights, Source
-from service.manifest import ModelCard, TensorSpec, Weights, file_sha256, onnx_path, write_entry
+from service.entry_config import write_entry
+from service.entry_files import file_sha256, onnx_path
+from service.manifest import ModelCard, TensorSpec, Weights
 
 ROW = find("mobilenet_v2")
 SOURCE: Source = RandomWeights()

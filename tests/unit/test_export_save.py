@@ -17,7 +17,8 @@ from export.external_data import DATA_FILE, entry_bytes, external_data_result
 from export.repository import up_to_date
 from export.save import save
 from export.sources import RandomWeights
-from service.manifest import file_sha256, onnx_path, read_entry, write_entry
+from service.entry_config import read_entry, write_entry
+from service.entry_files import file_sha256, onnx_path
 from tests.unit.test_export_repository import card
 
 TEXT = """

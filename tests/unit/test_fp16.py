@@ -23,7 +23,9 @@ from export.outcome import Plan
 from export.quantisation.attempt import withdraw_stranger
 from export.sources import Choice
 from export.upstream import upstream
-from service.manifest import Accuracy, onnx_path, read_entry
+from service.entry_config import read_entry
+from service.entry_files import onnx_path
+from service.manifest import Accuracy
 from tests.small_entry import ROW_NAME, write_small_entry
 
 ROW = find(ROW_NAME)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
+from service.entry_config import card_from_config, config_from_card, config_text, read_entry, write_entry
 from service.errors import InvalidEntry
 from service.label_sets import label_names
 from service.manifest import (
@@ -25,11 +26,6 @@ from service.manifest import (
     Task,
     TensorSpec,
     Weights,
-    card_from_config,
-    config_from_card,
-    config_text,
-    read_entry,
-    write_entry,
 )
 from tests.cards import classifier
 

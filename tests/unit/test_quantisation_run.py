@@ -18,7 +18,9 @@ from export.quantisation.pictures import CALIBRATING, read_pictures
 from export.quantisation.ranges import shipped_ranges
 from export.sources import Choice
 from export.upstream import Upstream, upstream
-from service.manifest import ModelCard, ResizeRule, TensorSpec, Weights, file_sha256, onnx_path, write_entry
+from service.entry_config import write_entry
+from service.entry_files import file_sha256, onnx_path
+from service.manifest import ModelCard, ResizeRule, TensorSpec, Weights
 
 ROW = find("efficientnet_lite0")
 

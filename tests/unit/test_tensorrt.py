@@ -40,16 +40,9 @@ from export.tensorrt.nvidia import check_version, find_builder
 from export.tensorrt.swap import revert, swap_in
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Job
-from service.manifest import (
-    CONFIG_FILE,
-    ONNX_CONFIG_FILE,
-    ModelCard,
-    TensorRtPlan,
-    onnx_path,
-    plan_path,
-    read_entry,
-    read_onnx_entry,
-)
+from service.entry_config import read_entry, read_onnx_entry
+from service.entry_files import CONFIG_FILE, ONNX_CONFIG_FILE, onnx_path, plan_path
+from service.manifest import ModelCard, TensorRtPlan
 from service.workers import Workers
 from tests.small_entry import ROW_NAME, small_graph, write_small_entry
 
