@@ -13,9 +13,10 @@ import numpy as np
 
 from benchmarks.device import RESULTS, circumstances, slug
 from benchmarks.fleets import Fleet, read_fleet
-from service.latency import Predictor, Variants
+from service.latency import Predictor
 from service.manifest import Accuracy, Profile
 from service.routing import Demand, Pressure, Refusal, Steadiness, choose, fullness
+from service.variants import Variants
 
 ROUNDS = 20_000
 

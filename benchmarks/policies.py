@@ -17,8 +17,9 @@ import numpy as np
 
 from benchmarks.fleets import Fleet
 from service.image_header import ImageHeader
-from service.latency import Estimates, Predictor, Variants, octave
+from service.latency import Estimates, Predictor, octave
 from service.routing import Choice, Demand, Pressure, Refusal, Steadiness, admit_pinned, choose, fullness
+from service.variants import Variants
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from service.bodies import Picture
 from service.clients import ANONYMOUS
 from service.image_header import ImageHeader
 from service.images import Geometry
-from service.latency import Post
 from service.manifest import ModelCard, SegmentKind, Task
+from service.prior_times import Post
 from service.settings import Tier
 
 TierLabel = Tier | Literal["custom", "none"]

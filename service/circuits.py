@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from service.engines.breaker import Breaker
 from service.errors import EngineFailed
-from service.latency import Variants
 from service.manifest import ModelCard
 from service.metrics import Metrics
+from service.variants import Variants
 
 FAILURES = 3
 FIRST_PAUSE_S = 5.0

@@ -14,10 +14,11 @@ from service.engines.protocol import Engine
 from service.errors import AccuracyUnsatisfiable, BudgetUnsatisfiable, DeadlineInfeasible, ModelLoading, VisionError
 from service.fleet import Fleet
 from service.image_header import ImageHeader
-from service.latency import Estimates, Predictor, Promise, Variants, octave
+from service.latency import Estimates, Predictor, Promise, octave
 from service.manifest import ModelCard, SegmentKind, Task
 from service.metrics import Metrics
 from service.routing import Choice, Demand, Pressure, Refusal, Steadiness, admit_pinned, choose, fullness
+from service.variants import Variants
 
 _A_DOT = ImageHeader("jpeg", 1, 1)
 # How often an idle machine may try what it has learnt to refuse.

@@ -15,8 +15,8 @@ from service import drawing
 from service.ask import Finish, Raw
 from service.images import to_upright
 from service.label_sets import label_names
-from service.latency import Post
 from service.masks import MapRuns, Mask, map_runs, png_of_map, png_of_mask, polygons, rle_counts
+from service.prior_times import Post
 from service.schemas import Box, FindQuery, LabelBox, MaskFormat, Rle, Segment, SegmentQuery
 from service.tasks.detect import Detection, Wanted, class_ids, find
 from service.tasks.segment import UNSEEN, check_classes, map_to_image, paste_masks

@@ -22,10 +22,10 @@ from service.errors import (
     WrongTask,
 )
 from service.inventory import Inventory, State
-from service.latency import Variants
 from service.manifest import ModelCard, SegmentKind, Task
 from service.metrics import Metrics
 from service.selection import Selection
+from service.variants import Variants
 
 log = logging.getLogger(__name__)
 

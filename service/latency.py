@@ -21,21 +21,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-from weakref import WeakKeyDictionary
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.headroom import Headroom
-from service.image_header import ImageHeader, jpeg_shrink
-from service.manifest import ModelCard, Profile, ResizeRule
+from service.image_header import ImageFormat, ImageHeader
+from service.manifest import ModelCard, ResizeRule
+from service.prior_times import Post, decode_prior_ms, post_prior_ms
 from service.tracked import WORST, Floats, TrackedMean, TrackedQuantile, TrackedWait
+from service.variants import TrackedColumn, Variants
 
-QUANTILE = 0.95
-# What the margin aims at: a promise is judged after others have moved the margin, which costs about a point.
+# What the margin aims at, for 95 % to hold: a promise is judged after others have moved it, which costs about a point.
 _MARGIN_QUANTILE = 0.962
 _FIRST_MARGIN = 2.0
 _FIRST_SPREAD = 0.15
@@ -43,90 +42,6 @@ _FIRST_SPREAD = 0.15
 _QUEUED_MS = 2.0
 _LEAST_SPREAD = 0.02
 _LAST = 1000
-
-# First guesses of the right order, not measurements; what is observed corrects them.
-_DECODE_FLOOR_MS = 0.4
-_ENTROPY_NS_PER_PX = {"jpeg": 1.5, "png": 11.0, "webp": 12.0}
-_TRANSFORM_NS_PER_PX = {"jpeg": 7.0, "png": 4.0, "webp": 5.0}
-_PROGRESSIVE_FACTOR = 2.0
-
-# What is done after the model: nothing worth counting; boxes; masks of things; a map of the whole picture; outlines;
-# PNGs; the picture drawn on and encoded again. Measured on one core, pictures of 0.3 to 12 megapixels.
-Post = Literal["nothing", "boxes", "masks", "map", "polygons", "png", "overlay"]
-_POST_FLOOR_MS: dict[Post, float] = {
-    **{"nothing": 0.0, "boxes": 0.2, "masks": 1.0, "map": 2.0, "polygons": 6.0},
-    **{"png": 2.0, "overlay": 4.0},
-}
-_POST_NS_PER_PX: dict[Post, float] = {
-    **{"nothing": 0.0, "boxes": 0.0, "masks": 2.0, "map": 3.0, "polygons": 8.0},
-    **{"png": 6.0, "overlay": 25.0},
-}
-
-_NO_PROFILE = Profile("none", 0.0, 0.0, ())
-
-
-class _Column:
-    """One tracked quantile a model, and their values in the order of any Variants: a look-up, not a loop."""
-
-    def __init__(self, quantile: float, first: float, *, step: float, first_step: float) -> None:
-        self._quantile = quantile
-        self._first = first
-        self._step = step
-        self._first_step = first_step
-        self._tracked: dict[str, TrackedQuantile] = {}
-        self._slot: dict[str, int] = {}
-        self._values: Floats = np.empty(0)
-        self._slots_of: WeakKeyDictionary[Variants, NDArray[np.intp]] = WeakKeyDictionary()
-
-    def value(self, name: str) -> float:
-        tracked = self._tracked.get(name)
-        return tracked.value if tracked else self._first
-
-    def values(self, variants: Variants) -> Floats:
-        """(V,) in the order of `variants`."""
-        slots = self._slots_of.get(variants)
-        if slots is None:
-            slots = np.array([self._slot_of(name) for name in variants.names], dtype=np.intp)
-            self._slots_of[variants] = slots
-        return self._values[slots]
-
-    def observe(self, name: str, number: float) -> None:
-        self.move(name, above=number > self.value(name))
-
-    def move(self, name: str, *, above: bool) -> None:
-        tracked = self._tracked.get(name)
-        if tracked is None:
-            tracked = self._tracked[name] = TrackedQuantile(
-                self._quantile, self._first, step=self._step, first_step=self._first_step
-            )
-        tracked.move(above=above)
-        slot = self._slot_of(name)
-        self._values[slot] = tracked.value
-
-    def _slot_of(self, name: str) -> int:
-        slot = self._slot.get(name)
-        if slot is None:
-            slot = self._slot[name] = len(self._slot)
-            self._values = np.append(self._values, self._first)
-        return slot
-
-
-class Variants:
-    """Models that can stand in for one another, most accurate first, with their profiles as columns.
-
-    alpha_ms, beta_ms, accuracy  (V,)     rules  the distinct resize rules     rule  (V,) index into rules
-    """
-
-    def __init__(self, cards: Iterable[ModelCard]) -> None:
-        self.cards = tuple(sorted(cards, key=lambda card: (-_accuracy(card), card.params, card.name)))
-        # A model that was never profiled is never routed to; who names it is not kept from it by a guess.
-        profiles = [card.profile or _NO_PROFILE for card in self.cards]
-        self.accuracy: Floats = np.array([_accuracy(card) for card in self.cards])
-        self.alpha_ms: Floats = np.array([profile.alpha_ms for profile in profiles])
-        self.beta_ms: Floats = np.array([profile.beta_ms for profile in profiles])
-        self.rules = tuple(dict.fromkeys(card.resize for card in self.cards))
-        self.rule = np.array([self.rules.index(card.resize) for card in self.cards], dtype=np.intp)
-        self.names = tuple(card.name for card in self.cards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +91,9 @@ class Predictor:
 
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
-        self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for name in _ENTROPY_NS_PER_PX}
-        self._post = {post: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for post in _POST_FLOOR_MS}
-        self._run = _Column(0.5, 1.0, step=0.01, first_step=0.5)
+        self._decode = {name: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for name in get_args(ImageFormat)}
+        self._post = {post: TrackedQuantile(0.5, 1.0, step=0.01, first_step=0.5) for post in get_args(Post)}
+        self._run = TrackedColumn(0.5, 1.0, step=0.01, first_step=0.5)
         # One for all models: the fastest is taken when time is short, so a margin of its own would grow until a slower
         # one seemed to be in time where the fastest is not.
         self._spread = TrackedMean(_FIRST_SPREAD, weight=30)
@@ -192,12 +107,12 @@ class Predictor:
         self._held_count = 0
 
     def decode_ms(self, header: ImageHeader, rule: ResizeRule) -> float:
-        """Time to decode and resize the picture for a model with that rule, on one core."""
-        return _decode_prior_ms(header, rule) * self._decode[header.format].value
+        """Typical time to decode and resize the picture for a model with that rule, on one core."""
+        return decode_prior_ms(header, rule) * self._decode[header.format].value
 
     def post_ms(self, header: ImageHeader, post: Post) -> float:
-        """Time to make the answer of the model's outputs, on one core."""
-        return _post_prior_ms(header, post) * self._post[post].value
+        """Typical time to make the answer of the model's outputs, on one core."""
+        return post_prior_ms(header, post) * self._post[post].value
 
     def run_ms(self, card: ModelCard, rows: int) -> float:
         """Typical time of one run of `rows` pictures, on one core; 0.0 for a model that was never profiled."""
@@ -288,10 +203,10 @@ class Predictor:
         return wait
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
-        self._decode[header.format].observe(took_ms / _decode_prior_ms(header, rule))
+        self._decode[header.format].observe(took_ms / decode_prior_ms(header, rule))
 
     def observe_post(self, header: ImageHeader, post: Post, took_ms: float) -> None:
-        self._post[post].observe(took_ms / max(1e-3, _post_prior_ms(header, post)))
+        self._post[post].observe(took_ms / max(1e-3, post_prior_ms(header, post)))
 
     def observe_run(self, card: ModelCard, rows: int, took_ms: float, now_s: float) -> None:
         """Tells how long one run of `rows` pictures took; `now_s` is the caller's clock."""
@@ -359,18 +274,3 @@ class Predictor:
 def octave(budget_ms: float) -> int:
     """Budgets of the same octave are alike: work is done by deadline, so those who wait about as long meet."""
     return round(math.log2(budget_ms)) if 0 < budget_ms < math.inf else 0
-
-
-def _accuracy(card: ModelCard) -> float:
-    return card.accuracy.value if card.accuracy else -math.inf
-
-
-def _decode_prior_ms(header: ImageHeader, rule: ResizeRule) -> float:
-    """Entropy decoding touches every pixel; transform, colour and resizing only those left after scaling."""
-    entropy_ns = _ENTROPY_NS_PER_PX[header.format] * (_PROGRESSIVE_FACTOR if header.progressive else 1.0)
-    transform_ns = _TRANSFORM_NS_PER_PX[header.format] / jpeg_shrink(header, rule) ** 2
-    return _DECODE_FLOOR_MS + header.pixels * (entropy_ns + transform_ns) * 1e-6
-
-
-def _post_prior_ms(header: ImageHeader, post: Post) -> float:
-    return _POST_FLOOR_MS[post] + header.pixels * _POST_NS_PER_PX[post] * 1e-6

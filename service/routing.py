@@ -19,8 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.latency import Estimates, Variants
+from service.latency import Estimates
 from service.tracked import Floats
+from service.variants import Variants
 
 Flags = NDArray[np.bool_]
 

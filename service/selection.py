@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.label_sets import label_names
-from service.latency import Variants
 from service.manifest import ModelCard, SegmentKind, Task
+from service.variants import Variants
 
 
 class Selection:

@@ -18,11 +18,11 @@ from service.compression import Coding, pack, unpack
 from service.decision import Decision, demand_of, refusal_error
 from service.engines.protocol import Engine, Job, Outputs
 from service.errors import DeadlineExceeded, EngineUnavailable, InvalidParameter, ModelUnavailable
-from service.latency import Variants
 from service.manifest import ModelCard
 from service.pipeline import Pipeline
 from service.routing import Refusal, admit_pinned
 from service.tensors import TensorRequest, read_request, write_answer
+from service.variants import Variants
 from service.workers import Lane, Workers
 
 # Less than this is read or written where the request is, on the event loop: a millisecond at most.

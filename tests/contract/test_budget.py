@@ -13,8 +13,9 @@ import pytest
 from service.engines.fake import FakeEngine
 from service.engines.protocol import Job, Outputs
 from service.image_header import ImageHeader
-from service.latency import Estimates, Variants
+from service.latency import Estimates
 from service.settings import Settings
+from service.variants import Variants
 from tests.cards import classifier
 from tests.conftest import FakeGateway, FakeGateways
 from tests.pictures import encoded, photograph

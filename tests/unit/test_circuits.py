@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from service.circuits import FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S, Circuits
 from service.engines.breaker import Breaker
 from service.errors import BadImage, EngineFailed
-from service.latency import Variants
 from service.metrics import Metrics
 from service.routing import Choice, Demand, Refusal, Steadiness, choose
+from service.variants import Variants
 from tests.cards import classifier
 from tests.unit.test_routing import estimates, models
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from numpy.random import Generator
 
 from service.image_header import ImageHeader
-from service.latency import Estimates, Predictor, Variants
+from service.latency import Estimates, Predictor
 from service.manifest import ResizeRule
 from service.tracked import TrackedQuantile
+from service.variants import Variants
 from tests.cards import classifier
 
 PICTURE = ImageHeader("jpeg", 640, 480)

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.image_header import ImageHeader
-from service.latency import Estimates, Predictor, Variants
+from service.latency import Estimates, Predictor
 from service.routing import STEP_UP_AFTER, Choice, Demand, Pressure, Refusal, Steadiness, admit_pinned, choose, fullness
+from service.variants import Variants
 from tests.cards import classifier
 
 
