@@ -15,8 +15,6 @@ from service.routing import Reason
 from service.settings import Tier
 
 Milliseconds = Annotated[float, Field(ge=0, description="Milliseconds.")]
-
-
 MaskFormat = Literal["rle", "polygon", "png"]
 
 
@@ -27,13 +25,13 @@ class Wire(BaseModel):
 class RouteQuery(BaseModel):
     """What a request may say about speed and accuracy; unknown names are refused, not ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str | None = Field(None, description="Use this model, or any variant of it; the router then only admits.")
     latency_budget_ms: float | None = Field(
         None, gt=0, description="Answer within this time, counted from the arrival of the request's headers."
     )
-    tier: Tier | None = Field(None, description="A budget by name; `standard` if neither is given.")
+    tier: Tier | None = Field(None, description="A budget by name; `standard` if neither budget nor model is given.")
     min_accuracy: float | None = Field(
         None, ge=0, le=100, description="Never use a model below this accuracy (percent, as /v1/models lists it)."
     )
@@ -93,7 +91,9 @@ class SegmentQuery(FindQuery):
 
 class RouteTaskQuery(RouteQuery):
     task: Task = Field("classify", description="What the model should do.")
-    kind: SegmentKind | None = Field(None, description="With `task=segment`: which kind; `semantic` if left out.")
+    kind: SegmentKind | None = Field(
+        None, description="With `task=segment`: which kind. Left out: what the model named gives, else `semantic`."
+    )
 
 
 class ModelRef(Wire):
@@ -147,7 +147,7 @@ class Rle(Wire):
 class Segment(Wire):
     """A thing with its mask, or all pixels of a class. One of `rle`, `polygons` and `png` is there, as asked for.
 
-    In an answer of `mask_format=png` that has a map, the pixels with the value `map_value` are the segment's.
+    With `mask_format=png` and a map in the answer it is none of them: the map's pixels of the value `map_value` are it.
     """
 
     label: str
@@ -171,7 +171,10 @@ class Routing(Wire):
     predicted_ms: Milliseconds
     quantile: float = 0.95
     reason: Reason
-    degraded: bool = Field(description="The answer is not from the model that a calm machine would have used.")
+    degraded: bool = Field(
+        description="None was sure to be in time, and the fastest was tried; or the one chosen was late or failed, "
+        "and another one answered."
+    )
     cascade: Outcome | None = Field(
         None, description="strategy=cascade only: the first model was sure, or was asked again, or time ran out."
     )
@@ -254,7 +257,7 @@ class EmbedAnswers(Wire):
 
 
 class Candidate(Wire):
-    """One model the router looked at. `why_not` is null for those it could have chosen."""
+    """One model the router looked at. `why_not` is null for the chosen one, and where nothing is against it."""
 
     model: str
     accuracy: float | None
@@ -306,12 +309,13 @@ class InputInfo(Wire):
 
 
 class ModelInfo(Wire):
-    """A repository entry, as its config.pbtxt says."""
+    """A repository entry: what its config.pbtxt says, and how it is here and now."""
 
     name: str
     version: str
     state: State = Field(
-        description="`loaded`: answers at once. `cold`: is loaded when asked for. `withdrawn`: an operator unloaded it."
+        description="`loaded`: answers at once. `cold`: is loaded when asked for. `loading`, `unloading`: on the way. "
+        "`withdrawn`: an operator unloaded it. `refused`: cannot be served."
     )
     circuit: Circuit = Field(
         "closed",

@@ -105,7 +105,7 @@ class Embedding(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One model the router looked at. `why_not` is None for those it could have chosen."""
+    """One model the router looked at. `why_not` is None for the chosen one, and where nothing is against it."""
 
     model: str
     accuracy: float | None

@@ -1,4 +1,4 @@
-"""One Triton server, somewhere else: one gRPC channel, no state but what the server said last."""
+"""One Triton server, somewhere else: one gRPC channel, what the server said last, and what is on the way to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -15,7 +15,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from service import tracing
-from service.engines.protocol import Entry, Job, Load, Outputs
+from service.engines.protocol import Entry, Job, Outputs
 from service.entry_config import card_from_config
 from service.errors import (
     DeadlineExceeded,
@@ -32,8 +32,8 @@ from service.manifest import INPUT_NAME, ModelCard
 
 log = logging.getLogger(__name__)
 
-# `cards` promises an answer within a second.
-CARDS_TIMEOUT_S = 0.9
+# An engine's `entries` promise an answer within a second.
+LOOK_TIMEOUT_S = 0.9
 # A model of gigabytes from a slow disk takes minutes; one whose runs never end is not waited for longer than this.
 LOAD_TIMEOUT_S = 600.0
 UNLOAD_TIMEOUT_S = 60.0
@@ -57,23 +57,16 @@ CHANNEL_ARGUMENTS = [
 
 
 class TritonEngine:
-    """Serves what a Triton at `url` (host:port of its gRPC service) has READY.
+    """What a Triton at `url` (host:port of its gRPC service) has READY; of such servers the pool makes an Engine.
 
     Triton tells a client nothing about one request's queue or batch, so `Outputs` carries what is seen from here:
     infer_ms is the whole round trip (network, queue and run), queue_ms is 0, batch_rows the job's own rows, and
-    run_alone is true only if no other job was on its way to that server. `load` knows the jobs that this gateway has
-    on the way: a new one is expected to wait for the batches that they fill.
-
-    expected_s(card, rows) → seconds a run is expected to take
+    run_alone is true only if no other job was on its way to that server.
     """
 
-    name = "triton"
-
-    def __init__(self, url: str, expected_s: Callable[[ModelCard, int], float] = lambda card, rows: 0.0) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
-        self._expected_s = expected_s
         self._on_the_way: Counter[str] = Counter()
-        self._announced: Counter[str] = Counter()
         self._client: InferenceServerClient | None = None
         self._cards: dict[str, ModelCard] = {}
         self._seen: dict[str, ModelCard] = {}
@@ -83,14 +76,10 @@ class TritonEngine:
         # Connects at the first request; a server that is away now may be there then.
         self._client = InferenceServerClient(self._url, channel_args=CHANNEL_ARGUMENTS)
 
-    async def cards(self) -> list[ModelCard]:
-        await self.entries()
-        return list(self._cards.values())
-
     async def entries(self) -> list[Entry]:
         client = self._open_client()
         with _as_our_errors("the list of models", late=EngineUnavailable), self._unless_closed():
-            async with asyncio.timeout(CARDS_TIMEOUT_S):
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
                 states = await _states(client)
                 ready = [name for name, (state, _) in states.items() if state == "READY"]
                 configs = await asyncio.gather(*[_config(client, name) for name in ready])
@@ -177,29 +166,6 @@ class TritonEngine:
         """Pictures of that model on their way."""
         return self._on_the_way[name]
 
-    def load(self, deadline_s: float) -> Load:
-        waits_s = {}
-        for name in self._on_the_way.keys() | self._announced.keys():
-            rows = self._on_the_way[name] + self._announced[name]
-            card = self._cards.get(name)
-            if card is not None and rows > 0:
-                waits_s[name] = batches_s(card, rows, self._expected_s)
-        return Load(wait_s=0.0, wait_s_by_model=waits_s)
-
-    def expect(self, card: ModelCard, rows: int, deadline_s: float) -> Callable[[], None]:
-        self._announced[card.name] += rows
-        open_rows = [rows]
-
-        def arrived() -> None:
-            self._announced[card.name] -= open_rows[0]
-            open_rows[0] = 0
-
-        return arrived
-
-    def providers(self) -> tuple[str, ...]:
-        """`Triton`, then the backends of the models it had ready when last asked."""
-        return ("Triton", *sorted({card.backend for card in self._cards.values()}))
-
     async def close(self) -> None:
         if self._client is not None:
             client, self._client = self._client, None
@@ -261,17 +227,9 @@ class TritonEngine:
         return card
 
 
-def batches_s(card: ModelCard, rows: int, expected_s: Callable[[ModelCard, int], float]) -> float:
-    """Seconds that a new job waits for `rows` of its model: full batches and a rest, all but what it can join."""
-    if rows <= 0:
-        return 0.0
-    batch = max(1, card.max_batch_size)
-    return rows // batch * expected_s(card, batch) + expected_s(card, rows % batch) / 2
-
-
 async def _states(client: InferenceServerClient) -> dict[str, tuple[str, str]]:
     """Name → (state, reason) of everything in the server's repository; one that was never loaded has no state."""
-    index = await client.get_model_repository_index(client_timeout=CARDS_TIMEOUT_S)
+    index = await client.get_model_repository_index(client_timeout=LOOK_TIMEOUT_S)
     states: dict[str, tuple[str, str]] = {}
     for model in index.models:  # one line per version; what begins with a dot is half made, or no model
         if not model.name.startswith(".") and states.get(model.name, ("", ""))[0] != "READY":
@@ -281,7 +239,7 @@ async def _states(client: InferenceServerClient) -> dict[str, tuple[str, str]]:
 
 async def _config(client: InferenceServerClient, name: str) -> model_config_pb2.ModelConfig | None:
     try:
-        return (await client.get_model_config(name, client_timeout=CARDS_TIMEOUT_S)).config
+        return (await client.get_model_config(name, client_timeout=LOOK_TIMEOUT_S)).config
     except InferenceServerException as err:
         if err.status() == "StatusCode.NOT_FOUND":  # unloaded since the index was read
             return None

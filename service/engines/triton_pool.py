@@ -21,7 +21,7 @@ from service.engines.breaker import Breaker
 from service.engines.mirror import Mirror
 from service.engines.protocol import Entry, Job, Load, Outputs
 from service.engines.repository_folder import RepositoryFolder
-from service.engines.triton import TritonEngine, batches_s
+from service.engines.triton import TritonEngine
 from service.errors import EngineUnavailable, InvalidEntry, ModelUnavailable, Overloaded, UnknownModel, VisionError
 from service.manifest import ModelCard
 from service.metrics import Metrics
@@ -40,6 +40,9 @@ class Server:
 
 class TritonPool:
     """The servers of `urls` (service/engines/addresses.py), which names are resolved anew every few seconds.
+
+    `load` knows the jobs that this gateway has on the way: a new one is expected to wait for the batches that they
+    fill on the server that has fewest.
 
     expected_s  (card, rows) → seconds a run is expected to take
     folder      the repository that the servers have, where the gateway sees it as well: cards of models never loaded
@@ -131,7 +134,7 @@ class TritonPool:
             card = self._cards.get(name)
             rows = [engine.rows_of(name) for engine in engines if engine.serves(name)]
             if card is not None and rows:
-                waits_s[name] = batches_s(card, min(rows) + self._announced[name] // len(rows), self._expected_s)
+                waits_s[name] = _batches_s(card, min(rows) + self._announced[name] // len(rows), self._expected_s)
         return Load(wait_s=0.0, wait_s_by_model={name: wait_s for name, wait_s in waits_s.items() if wait_s > 0})
 
     def expect(self, card: ModelCard, rows: int, deadline_s: float) -> Callable[[], None]:
@@ -271,7 +274,7 @@ class TritonPool:
             return
         for address in wanted:
             if address not in self._servers:
-                engine = TritonEngine(address, self._expected_s)
+                engine = TritonEngine(address)
                 await engine.open()
                 self._servers[address] = Server(address, engine)
         for address in self._servers.keys() - set(wanted):
@@ -295,6 +298,14 @@ class TritonPool:
         task = asyncio.create_task(logged())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _batches_s(card: ModelCard, rows: int, expected_s: Callable[[ModelCard, int], float]) -> float:
+    """Seconds that a new job waits for `rows` of its model: full batches and a rest, all but what it can join."""
+    if rows <= 0:
+        return 0.0
+    batch = max(1, card.max_batch_size)
+    return rows // batch * expected_s(card, batch) + expected_s(card, rows % batch) / 2
 
 
 def _merged(by_server: list[list[Entry]]) -> list[Entry]:

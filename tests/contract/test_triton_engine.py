@@ -38,6 +38,10 @@ def counted(server: TritonServer, metric: str, model: str, **labels: str) -> int
     return int(float(re.split(r"\s+", values[0])[-1])) if values else 0
 
 
+async def loaded(engine: TritonEngine) -> set[str]:
+    return {entry.name for entry in await engine.entries() if entry.loaded}
+
+
 async def busy(engine: TritonEngine, model: str, rows: int) -> list[asyncio.Task[Outputs]]:
     """Tasks that keep every instance of the model running for some tenths of a second, `rows` at a time.
 
@@ -114,23 +118,23 @@ async def test_a_model_that_is_unloaded_is_no_card_and_unavailable(
 ) -> None:
     async with InferenceServerClient(triton_server.url) as client:
         await client.unload_model("tiny")
-        assert "tiny" not in {card.name for card in await triton.cards()}
+        assert "tiny" not in await loaded(triton)
         with pytest.raises(EngineUnavailable):
             await triton.infer(job("tiny"))
         await client.load_model("tiny")
-    assert "tiny" in {card.name for card in await triton.cards()}
+    assert "tiny" in await loaded(triton)
 
 
 async def test_a_model_that_is_not_ours_is_logged_once(triton: TritonEngine, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
-        await triton.cards()
+        await triton.entries()
     assert [record.getMessage() for record in caplog.records if "not ours" in record.message] == [
         "not ours, left alone: foreign: parameter 'variant_of' is missing from config.pbtxt"
     ]
 
 
 async def test_a_server_that_dies_and_returns(triton: TritonEngine, triton_server: TritonServer) -> None:
-    await triton.cards()
+    await triton.entries()
     under_way = asyncio.create_task(triton.infer(job("slow")))
     await asyncio.sleep(0.1)
     await asyncio.to_thread(triton_server.kill)
@@ -141,14 +145,14 @@ async def test_a_server_that_dies_and_returns(triton: TritonEngine, triton_serve
         with pytest.raises(EngineUnavailable):
             await triton.infer(job("tiny", 30))
         with pytest.raises(EngineUnavailable):
-            await triton.cards()
+            await triton.entries()
         assert time.monotonic() - started_s < 1
     finally:
         await asyncio.to_thread(triton_server.start)
     async with asyncio.timeout(5):
         while True:
             try:
-                assert len(await triton.cards()) == 5
+                assert len(await loaded(triton)) == 5
                 await triton.infer(job("tiny"))
                 break
             except EngineUnavailable:
@@ -161,7 +165,7 @@ async def test_nobody_there_is_unavailable_within_a_second() -> None:
         await engine.open()
         started_s = time.monotonic()
         with pytest.raises(EngineUnavailable):
-            await engine.cards()
+            await engine.entries()
         assert time.monotonic() - started_s < 1
         await engine.close()
 
@@ -171,4 +175,4 @@ async def test_a_closed_engine_is_unavailable(triton: TritonEngine) -> None:
     with pytest.raises(EngineUnavailable):
         await triton.infer(job("tiny"))
     with pytest.raises(EngineUnavailable):
-        await triton.cards()
+        await triton.entries()
