@@ -63,7 +63,8 @@ class Estimates:
     run_ms  the model's own runs    work_ms  decode, runs and what comes after, processor time of all pictures together
     expected_ms  wait + decode + run + post, before any margin      alone_ms  the same without the wait
     headroom  share of what remains of the budget that is to be left free
-    backlog_ms  (V,) or one for all: what the engine counts before it      wait_ms  the same as this machine takes it
+    backlog_ms  (V,) or one for all: what the engine counts before it
+    wait_ms  the part of it that is there whatever the model, as this machine takes it
     """
 
     p95_ms: Floats

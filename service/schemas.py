@@ -147,7 +147,7 @@ class Rle(Wire):
 class Segment(Wire):
     """A thing with its mask, or all pixels of a class. One of `rle`, `polygons` and `png` is there, as asked for.
 
-    With `mask_format=png` and a map in the answer it is none of them: the map's pixels of the value `map_value` are it.
+    Where the answer has a map as PNG, `map_value` takes their place: the segment is the map's pixels of that value.
     """
 
     label: str
