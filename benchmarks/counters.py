@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 Series = Mapping[str, float]
 
+# What a client that hung up half-way may have been told, had it listened.
+OF_HUNG_UP = (400, 503)
 _REQUESTS = re.compile(r"^vision_requests_total\{(.*)\}$")
 _PROBLEMS = re.compile(r"^vision_problems_total\{(.*)\}$")
 
@@ -27,19 +29,26 @@ def difference(after: Counter[str] | Counter[int], before: Counter[str] | Counte
     return {str(key): n for key in after if (n := after[key] - before[key])}  # type: ignore[index]
 
 
-def compare(before: Series, after: Series, statuses: Counter[int], not_observed: int) -> list[str]:
+def compare(before: Series, after: Series, statuses: Counter[int], not_observed: int, hung_up: int = 0) -> list[str]:
     """What differs, as sentences; nothing if all is equal.
 
-    statuses      the client's answers by status; whoever hung up half-way counts as the 400 that nobody read
+    statuses      the client's answers by status
     not_observed  requests refused before a task began to count them: an unknown parameter, no such address
+    hung_up       clients that left half-way without an answer: each is a 400 that nobody read or, if there was no room
+                  for it, a 503; which of them only the server knows
     """
     problems = difference(by_status(after), by_status(before))
     outcomes = difference(by_outcome(after), by_outcome(before))
-    wrong = []
+    wrong, unheard = [], 0
     for status in sorted({*(s for s in statuses if s >= 400), *map(int, problems)}):
-        if statuses[status] != problems.get(str(status), 0):
+        more = problems.get(str(status), 0) - statuses[status]
+        if status in OF_HUNG_UP and 0 <= more <= hung_up:
+            unheard += more
+        elif more:
             wrong.append(f"{status}: client {statuses[status]}, server {problems.get(str(status), 0)}")
-    counted, sent = sum(outcomes.values()), statuses.total() - not_observed
+    if unheard != hung_up:
+        wrong.append(f"hung up: client {hung_up}, server {unheard}")
+    counted, sent = sum(outcomes.values()), statuses.total() + hung_up - not_observed
     if counted != sent:
         wrong.append(f"requests: client {sent}, server {counted}")
     # A late answer is a 504, or, if the last lines of code were what made it late, still a 200.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import statistics
 import sys
@@ -49,6 +50,7 @@ class Soak:
     statuses: Counter[int] = field(default_factory=Counter)
     unexpected: Counter[str] = field(default_factory=Counter)
     not_observed: int = 0
+    hung_up: int = 0
     events: Counter[str] = field(default_factory=Counter)
     samples: list[Held] = field(default_factory=list)
     in_flight: list[int] = field(default_factory=list)
@@ -76,7 +78,8 @@ async def soak(gateway: GatewayServer, repository: Path, minutes: float, seed: i
     after = scrape(gateway)
     run.server = counters.difference(counters.by_outcome(after), counters.by_outcome(before))
     run.problems += [
-        f"counters differ, {line}" for line in counters.compare(before, after, run.statuses, run.not_observed)
+        f"counters differ, {line}"
+        for line in counters.compare(before, after, run.statuses, run.not_observed, run.hung_up)
     ]
     run.problems += [f"{what}: {count} times" for what, count in run.unexpected.items()]
     run.problems += _grown(run)
@@ -144,22 +147,23 @@ async def _events(gateway: GatewayServer, repository: Path, run: Soak, ends_s: f
         run.events[name] += 1
         number += 1
         if rng.random() < 0.5:
-            run.statuses[await _hang_up(gateway.port)] += 1
-            run.events["client hung up half-way"] += 1
+            await _hang_up(gateway.port, run)
 
 
-async def _hang_up(port: int) -> int:
-    """Half a picture, then nothing. Returns what the server counts: a 400 that nobody reads, or its refusal."""
+async def _hang_up(port: int, run: Soak) -> None:
+    """Half a picture, then nothing: whoever is not refused within a moment is gone before there is an answer."""
+    run.events["client hung up half-way"] += 1
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(mix.request_of(mix.GOOD[0], b"x" * 4000, port)[:-2000])
-    await writer.drain()
-    try:
+    head = b""
+    with contextlib.suppress(TimeoutError):
+        await writer.drain()
         head = await asyncio.wait_for(reader.readline(), 0.3)
-    except TimeoutError:
-        return 400
-    finally:
-        writer.close()
-    return int(head.split()[1]) if head else 400
+    writer.close()
+    if head:
+        run.statuses[int(head.split()[1])] += 1
+    else:
+        run.hung_up += 1
 
 
 async def _quiet(gateway: GatewayServer) -> None:
@@ -257,17 +261,18 @@ def report(run: Soak) -> str:
         ),
     ]
     answers = ", ".join(f"{status}: {count:,}" for status, count in sorted(run.statuses.items()))
+    unheard = f" and {run.hung_up} unheard" if run.hung_up else ""
     outcomes = ", ".join(f"{name} {count:,}" for name, count in sorted(run.server.items()))
     events = ", ".join(f"{name} {count}×" for name, count in run.events.items())
     return "\n".join(
         [
             f"{run.minutes:g} minutes, {run.rate_per_s:g} requests/s ({SHARE_OF_CAPACITY:.0%} of what eight clients at "
-            f"once get through), {run.statuses.total():,} requests in all, 15 % of them bad. "
+            f"once get through), {run.statuses.total() + run.hung_up:,} requests in all, 15 % of them bad. "
             f"Meanwhile: {events or 'nothing'}.",
             "",
             table(["", "second tenth (median)", "last tenth (median)", "most"], rows),
             "",
-            f"Answers by status: {answers}. The server's own count: {outcomes}.",
+            f"Answers by status: {answers}{unheard}. The server's own count: {outcomes}.",
             "",
             f"**Nothing broke**: counters equal to the last request; {_flat(run)} flat; no permit left."
             if not run.problems

@@ -1,7 +1,7 @@
 """The embedded engine's workers without threads: the same order, the same refusals, on a clock that only the list of
 coming events moves.
 
-As in service/workers.py: earliest deadline first over all models, decoding and inference as two pieces of work, work
+As in service/work_queue.py: earliest deadline first over all models, decoding and inference as two pieces of work, work
 that can no longer finish is dropped when its turn comes. Nothing is merged into batches.
 """
 

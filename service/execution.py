@@ -28,7 +28,8 @@ from service.manifest import ModelCard, ResizeRule
 from service.metrics import Metrics
 from service.model_statistics import ModelStatistics
 from service.tasks.classify import check_classified
-from service.workers import Done, Lane, Workers
+from service.work_queue import Done, Lane
+from service.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)

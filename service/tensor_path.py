@@ -23,7 +23,8 @@ from service.pipeline import Pipeline
 from service.routing import Refusal, admit_pinned
 from service.tensors import TensorRequest, read_request, write_answer
 from service.variants import Variants
-from service.workers import Lane, Workers
+from service.work_queue import Lane
+from service.workers import Workers
 
 # Less than this is read or written where the request is, on the event loop: a millisecond at most.
 _SMALL_BYTES = 16 * 1024

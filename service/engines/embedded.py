@@ -36,7 +36,8 @@ from service.graph_contract import check_outputs
 from service.integrity import check_files
 from service.manifest import ModelCard
 from service.thread_priority import step_back
-from service.workers import Done, Lane, Next, Workers
+from service.work_queue import Done, Lane, Next
+from service.workers import Workers
 
 log = logging.getLogger(__name__)
 

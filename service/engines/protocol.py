@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.manifest import ModelCard
-from service.workers import Done, Lane
+from service.work_queue import Done, Lane
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -12,7 +12,8 @@ from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Job, Outputs
 from service.errors import DeadlineExceeded
 from service.manifest import ModelCard
-from service.workers import Lane, Workers
+from service.work_queue import Lane
+from service.workers import Workers
 from tests.contract.tiny_repository import pictures
 
 Repository = tuple[Path, list[ModelCard]]

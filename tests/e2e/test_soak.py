@@ -32,3 +32,19 @@ def test_a_count_that_differs_is_named() -> None:
         "400: client 1, server 2",
         "200: client 6, server 5",
     ]
+
+
+def test_who_hung_up_is_either_of_two_answers_that_nobody_read() -> None:
+    problems = 'vision_problems_total{code="%s",status="%s"}'
+    requests = 'vision_requests_total{outcome="%s",task="classify",tier="none"}'
+    after = {problems % ("bad-image", "400"): 3.0, problems % ("overloaded", "503"): 2.0}
+    after |= {requests % "invalid": 3.0, requests % "shed": 2.0}
+    assert counters.compare({}, after, Counter({400: 2, 503: 1}), 0, hung_up=2) == []
+    assert counters.compare({}, after, Counter({400: 2, 503: 2}), 0, hung_up=2) == [
+        "hung up: client 2, server 1",
+        "requests: client 6, server 5",
+    ]
+    assert counters.compare({}, after, Counter({400: 4, 503: 2}), 0) == [
+        "400: client 4, server 3",
+        "requests: client 6, server 5",
+    ]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from service.handover import Handover
-from service.workers import Done, Lane, Workers
+from service.work_queue import Done, Lane
+from service.workers import Workers
 
 HANG_S = 20.0
 RUN_S = 0.004

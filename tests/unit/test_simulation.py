@@ -19,7 +19,8 @@ from benchmarks.shared_machine import SharedMachine
 from benchmarks.virtual_engine import Clock, VirtualWorkers, Work
 from benchmarks.virtual_gateway import VirtualGateway
 from service.image_header import ImageHeader
-from service.workers import Lane, Workers
+from service.work_queue import Lane
+from service.workers import Workers
 from tests.cards import classifier
 
 BUDGET_MS = 100.0

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from service.workers import Lane, Workers
+from service.work_queue import Lane
+from service.workers import Workers
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")

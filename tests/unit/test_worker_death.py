@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.errors import Overloaded
-from service.workers import Lane, Workers
+from service.work_queue import Lane
+from service.workers import Workers
 
 HANG_S = 20.0
 

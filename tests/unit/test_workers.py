@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from service.backlog import UNFORESEEN
 from service.errors import BadImage, DeadlineExceeded, EngineUnavailable, Overloaded
-from service.workers import Done, Lane, Next, Workers
+from service.work_queue import Done, Lane, Next
+from service.workers import Workers
 
 HANG_S = 20.0  # nothing here takes long; this only tells "slow" from "never"
 
