@@ -42,7 +42,7 @@ BEHIND_S = 0.002
 # most until the queue is another one in any case, at least so long that looks are few. While the loop drowns
 # every look is one too many, and it stands as long as it can.
 STANDS_S = 0.1
-STANDS_AT_LEAST_S = 0.04
+STANDS_AT_LEAST_S = 0.01
 # For so long after a refusal there are more requests than can be answered.
 CROWDED_S = 1.0
 _MOST_REMEMBERED = 4096

@@ -1,17 +1,17 @@
 """What a request would take now, on each model: numbers in, milliseconds out, the clock never read.
 
-    expected  = spent + wait + own        own = decode + run + post        wait = overhead + factor · backlog
-    predicted = expected + margin · √((spread_own · own)² + (spread_wait · √wait)²)
+    expected  = spent + wait + own        own = decode + run + post        wait = gateway + factor · backlog
+    predicted = expected + margin · √((spread · own)² + doubt²)
 
 `run` is the export profile α + β·rows, scaled by how this machine compares with the one that was profiled. `backlog` is
 what the engine counts before the request; `factor` is by how much waits are longer here: for all that the machine does
 beside, and for those who come later and go first. So it is learnt for each length of budget.
 
-An error is laid where it arose: `spread_own` is the mean error of the request's own work, relative to its length,
-`spread_wait` that of waits, relative to its root, for a wait is a sum of many runs. A queue that was slower than it
-looked makes waits uncertain, and nothing that does not wait. `margin` is how many such errors a promise leaves room
-for: moved a little by every answer, up when the prediction was too short and down when it was not. Whatever the errors
-look like, the share of predictions that hold then tends to 95 %, as long as it keeps being told the truth.
+An error is laid where it arose: `spread` is the mean error of the request's own work, relative to its length, `doubt`
+that of its wait (service/waits.py). A queue that was slower than it looked makes waits uncertain, and nothing that does
+not wait. `margin` is how many such errors a promise leaves room for: moved a little by every answer, up when the
+prediction was too short and down when it was not. Whatever the errors look like, the share of predictions that hold
+then tends to 95 %, as long as it keeps being told the truth.
 
 Source of the rule: online gradient descent on the pinball loss (quantile tracking), as in Angelopoulos, Candès,
 Tibshirani 2023, Conformal PID control for time series prediction, section 2.1; here on a logarithmic scale.
@@ -31,15 +31,11 @@ from service.headroom import Headroom
 from service.image_header import ImageFormat, ImageHeader
 from service.manifest import ModelCard, ResizeRule
 from service.prior_times import Post, decode_prior_ms, post_prior_ms
-from service.tracked import WORST, Floats, TrackedMean, TrackedQuantile, TrackedWait
+from service.tracked import WORST, Floats, TrackedMean, TrackedQuantile
 from service.variants import TrackedColumn, Variants
+from service.waits import QUEUED_MS, TrackedWait
 
-# What the margin aims at, for 95 % to hold: a promise is judged after others have moved it, which costs about a point.
-_MARGIN_QUANTILE = 0.962
-_FIRST_MARGIN = 2.0
 _FIRST_SPREAD = 0.15
-# From such a backlog on a request has waited for others; below it, for the gateway alone.
-_QUEUED_MS = 2.0
 _LEAST_SPREAD = 0.02
 _LAST = 1000
 
@@ -65,6 +61,7 @@ class Estimates:
     headroom  share of what remains of the budget that is to be left free
     backlog_ms  (V,) or one for all: what the engine counts before it
     wait_ms  the part of it that is there whatever the model, as this machine takes it
+    overtaken_ms  the part of unloaded_ms that nobody with the shortest budgets would wait
     """
 
     p95_ms: Floats
@@ -79,6 +76,7 @@ class Estimates:
     headroom: float
     backlog_ms: Floats | float = 0.0
     budget_ms: float = math.inf
+    overtaken_ms: float = 0.0
 
     def promise(self, index: int) -> Promise:
         """What the request is told if it goes to that variant."""
@@ -99,8 +97,6 @@ class Predictor:
         # one seemed to be in time where the fastest is not.
         self._spread = TrackedMean(_FIRST_SPREAD, weight=30)
         self._waits: dict[int, TrackedWait] = {}
-        self._overhead_ms = TrackedMean(0.0, weight=10)
-        self._margin = TrackedQuantile(_MARGIN_QUANTILE, _FIRST_MARGIN, step=0.05, first_step=0.1)
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
         self._headroom = Headroom()
         self._last_run_s: dict[str, float] = {}
@@ -137,12 +133,17 @@ class Predictor:
         wait_ms, wait_ms_by_model  the backlog as the engine counts it
         budget_ms  waits are learnt for each length of budget: the shorter goes first
         """
+        # Each array made here holds up the event loop, and for a moment whoever wants the interpreter: hence the ifs.
+        pictures = len(headers)
         decode_by_rule = [sum(self.decode_ms(header, rule) for header in headers) for rule in variants.rules]
-        decode_ms = np.array(decode_by_rule)[variants.rule]  # (V,)
-        run_ms = (variants.alpha_ms + variants.beta_ms) * self._run.values(variants) * len(headers)
-        post_ms = sum(self.post_ms(header, post) for header in headers)
-        work_ms = decode_ms + run_ms + post_ms
-        alone_ms = work_ms / min(self._workers, len(headers))
+        run_ms = variants.one_row_ms * self._run.values(variants)
+        if pictures > 1:
+            run_ms *= pictures
+        work_ms = run_ms + (np.array(decode_by_rule)[variants.rule] if len(decode_by_rule) > 1 else decode_by_rule[0])
+        if post != "nothing":
+            work_ms += sum(self.post_ms(header, post) for header in headers)
+        beside = min(self._workers, pictures)
+        alone_ms = work_ms / beside if beside > 1 else work_ms
         return self._estimates(variants, run_ms, work_ms, alone_ms, spent_ms, wait_ms, wait_ms_by_model, budget_ms)
 
     def estimate_batch(
@@ -170,17 +171,18 @@ class Predictor:
         wait_ms_by_model: Mapping[str, float],
         budget_ms: float,
     ) -> Estimates:
-        wait, overhead_ms = self._wait(budget_ms), self._overhead_ms.value
+        wait = self._wait(budget_ms)
         backlog_ms: Floats | float = float(wait_ms)
         if wait_ms_by_model:
             backlog_ms = wait_ms + np.array([wait_ms_by_model.get(name, 0.0) for name in variants.names])
         behind_ms = wait.factor * backlog_ms
-        expected_ms = alone_ms + (behind_ms + overhead_ms)
+        expected_ms = alone_ms + (behind_ms + wait.own_ms)
         doubt_ms = np.hypot(self._spread_own * alone_ms, wait.doubt_ms(behind_ms))
+        typical = self._typical.value
         return Estimates(
-            p95_ms=expected_ms + self._margin.value * doubt_ms + spent_ms,
-            p50_ms=expected_ms * self._typical.value + spent_ms,
-            unloaded_ms=(alone_ms + overhead_ms) * self._typical.value,
+            p95_ms=expected_ms + (wait.margin(behind_ms) * doubt_ms + spent_ms),
+            p50_ms=expected_ms * typical + spent_ms,
+            unloaded_ms=(alone_ms + wait.own_ms) * typical,
             run_ms=run_ms,
             work_ms=work_ms,
             expected_ms=expected_ms,
@@ -190,6 +192,7 @@ class Predictor:
             headroom=self._headroom.share,
             backlog_ms=backlog_ms,
             budget_ms=budget_ms,
+            overtaken_ms=(wait.own_ms - self._least_own_ms()) * typical,
         )
 
     @property
@@ -202,6 +205,10 @@ class Predictor:
         if wait is None:  # made only where it is needed: this is asked three times a request
             wait = self._waits[row] = TrackedWait()
         return wait
+
+    def _least_own_ms(self) -> float:
+        """What the gateway takes of those whom nobody overtakes: others' waits say how busy it is, not how slow."""
+        return min((wait.own_ms for wait in self._waits.values()), default=0.0)
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
         self._decode[header.format].observe(took_ms / decode_prior_ms(header, rule))
@@ -233,25 +240,24 @@ class Predictor:
         # at once, and if each raised the margin again it would be far too wide for minutes.
         wait = self._wait(promise.budget_ms)
         behind_ms = wait.factor * promise.backlog_ms
-        expected_ms = promise.alone_ms + behind_ms + self._overhead_ms.value
+        expected_ms = promise.alone_ms + behind_ms + wait.own_ms
         error_ms = took_ms - promise.spent_ms - expected_ms
         doubt_ms = math.hypot(self._spread_own * promise.alone_ms, wait.doubt_ms(behind_ms))
-        above = error_ms > self._margin.value * doubt_ms
+        above = error_ms > float(wait.margin(behind_ms)) * doubt_ms
         if above or not late or worked_ms is not None:  # else only the least is known, which says nothing of more
-            self._margin.move(above=above)
+            wait.move_margin(behind_ms, above=above)
             self._typical.observe(max(1e-3, took_ms - promise.spent_ms) / max(1e-3, expected_ms))
             self._lay(error_ms, promise, worked_ms, late=late)
 
     def _lay(self, error_ms: float, promise: Promise, worked_ms: float | None, *, late: bool) -> None:
         """Lays the error on the request's own work, on its wait for others, or on the gateway: where it arose."""
-        alone_ms, backlog_ms, overhead_ms = promise.alone_ms, promise.backlog_ms, self._overhead_ms.value
+        alone_ms, backlog_ms, wait = promise.alone_ms, promise.backlog_ms, self._wait(promise.budget_ms)
         own_ms: float | None = error_ms
-        if backlog_ms < _QUEUED_MS:
+        if backlog_ms < QUEUED_MS:
             if worked_ms is not None:
-                lost_ms = max(0.0, alone_ms + error_ms + overhead_ms - worked_ms)
-                self._overhead_ms.observe(min(lost_ms, 2.0 * overhead_ms + 2.0))
+                wait.observe_own(alone_ms + error_ms + wait.own_ms - worked_ms)
+                own_ms = worked_ms - alone_ms
         else:
-            wait = self._wait(promise.budget_ms)
             behind_ms = wait.factor * backlog_ms
             if worked_ms is not None:
                 own_ms = worked_ms - alone_ms

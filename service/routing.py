@@ -159,16 +159,18 @@ def choose(
     pressure  probability that work taken on now costs a later request its answer, 0..1
     well      (V,) false for those that fail time after time; where all that are accurate enough do, it changes nothing
     """
-    accurate = np.ones(len(variants.cards), dtype=bool)
+    accurate = variants.all_of_them
     if demand.min_accuracy is not None:
         accurate = variants.accuracy >= demand.min_accuracy
         if not accurate.any():
             return Refusal("accuracy-unsatisfiable", float(estimates.unloaded_ms.min()))
     trusted = accurate if well is None or not (accurate & well).any() else accurate & well
-    fits = accurate & _in_time(estimates, demand) & (estimates.alone_ms <= room_ms)
     if _waits_too_long(estimates, demand):
-        fits[:] = False
-    feasible = fits & trusted
+        return _fall_back(estimates, demand, accurate, trusted, room_ms)
+    fits = _in_time(estimates, demand) & accurate
+    if math.isfinite(room_ms):
+        fits &= estimates.alone_ms <= room_ms
+    feasible = fits if trusted is accurate else fits & trusted
     if not feasible.any():
         return _fall_back(estimates, demand, accurate, trusted, room_ms)
     worth_of_all = _worth(variants, estimates, trusted, pressure)
@@ -179,7 +181,7 @@ def choose(
     index = steadiness.settle(variants, feasible, wanted)
     if index != wanted:
         return Choice(index, "held")
-    if (worth_of_all[fits & ~trusted] > worth[best] + ACCURACY_BAND).any():
+    if trusted is not accurate and (worth_of_all[fits & ~trusted] > worth[best] + ACCURACY_BAND).any():
         return Choice(index, "circuit-open")
     if wanted != best:
         return Choice(index, "cheaper-equal")
@@ -242,8 +244,10 @@ def _fall_back(
 
 
 def _refusal(estimates: Estimates, demand: Demand, unloaded_ms: float, loaded_ms: float) -> Refusal:
-    if unloaded_ms > demand.budget_ms:
-        return Refusal("budget-unsatisfiable", unloaded_ms)
+    # Never is said only of what would be too long for whoever goes before all others.
+    least_ms = unloaded_ms - estimates.overtaken_ms
+    if least_ms > demand.budget_ms:
+        return Refusal("budget-unsatisfiable", least_ms)
     # The queue drains as fast as the clock runs: what is too long by x ms now fits in x ms, if nobody else comes.
     allowed_wait_ms = WAIT_SHARE[demand.priority] * max(0.0, demand.budget_ms - unloaded_ms)
     too_long_ms = max(loaded_ms - demand.budget_ms, estimates.wait_ms - allowed_wait_ms, 1.0)

@@ -53,31 +53,6 @@ class TrackedMean:
         self.value += max(self._step, 1.0 / self._observations) * (number - self.value)
 
 
-class TrackedWait:
-    """How waits behind others compare with the backlog that the engine counted, and how far off that still is."""
-
-    def __init__(self) -> None:
-        self._backlog_ms = TrackedMean(1.0, weight=1)
-        self._waited_ms = TrackedMean(1.0, weight=1)
-        self._error_ms = TrackedMean(0.0, weight=1)
-        self._root_ms = TrackedMean(1.0, weight=1)
-
-    @property
-    def factor(self) -> float:
-        return self._waited_ms.value / self._backlog_ms.value
-
-    def doubt_ms(self, behind_ms: Floats | float) -> Floats | float:
-        """The mean error of such waits: a wait is a sum of many runs, so it grows with the root."""
-        return self._error_ms.value / self._root_ms.value * np.sqrt(behind_ms)
-
-    def observe(self, *, backlog_ms: float, waited_ms: float) -> None:
-        expected_ms = self.factor * backlog_ms
-        self._error_ms.observe(min(abs(waited_ms - expected_ms), WORST * expected_ms))
-        self._root_ms.observe(math.sqrt(expected_ms))
-        self._backlog_ms.observe(backlog_ms)
-        self._waited_ms.observe(min(max(0.0, waited_ms), WORST * backlog_ms))
-
-
 class TrackedPace:
     """How much longer work takes than was expected, over the last fifty pieces or so."""
 

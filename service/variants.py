@@ -18,7 +18,8 @@ _NO_PROFILE = Profile("none", 0.0, 0.0, ())
 class Variants:
     """Models that can stand in for one another, most accurate first, with their profiles as columns.
 
-    alpha_ms, beta_ms, accuracy  (V,)     rules  the distinct resize rules     rule  (V,) index into rules
+    alpha_ms, beta_ms, one_row_ms, accuracy  (V,)     all_of_them  (V,) true
+    rules  the distinct resize rules     rule  (V,) index into rules
     """
 
     def __init__(self, cards: Iterable[ModelCard]) -> None:
@@ -28,6 +29,8 @@ class Variants:
         self.accuracy: Floats = np.array([_accuracy(card) for card in self.cards])
         self.alpha_ms: Floats = np.array([profile.alpha_ms for profile in profiles])
         self.beta_ms: Floats = np.array([profile.beta_ms for profile in profiles])
+        self.all_of_them = np.ones(len(self.cards), dtype=bool)
+        self.one_row_ms: Floats = self.alpha_ms + self.beta_ms
         self.rules = tuple(dict.fromkeys(card.resize for card in self.cards))
         self.rule = np.array([self.rules.index(card.resize) for card in self.cards], dtype=np.intp)
         self.names = tuple(card.name for card in self.cards)

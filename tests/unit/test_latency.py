@@ -285,6 +285,38 @@ def test_what_the_gateway_itself_takes_is_learnt_from_those_who_wait_for_nobody(
     assert float(asked(predictor, variants, 0.0).expected_ms[0]) == pytest.approx(own_ms + 3.0, rel=0.01)
 
 
+def test_those_with_a_burst_behind_them_do_not_widen_the_promises_of_those_who_wait_in_it() -> None:
+    """As measured: whoever finds nobody there loses up to 28 ms to the looks at those who follow, the others little."""
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    rng = np.random.default_rng(4)
+    held: dict[float, list[bool]] = {0.0: [], 40.0: []}
+    for _ in range(3000):
+        for backlog_ms, lost_ms in ((0.0, rng.uniform(0, 28)), (40.0, rng.normal(8, 4))):
+            now = asked(predictor, variants, backlog_ms)
+            own_ms = float(now.alone_ms[0])
+            took_ms = own_ms + backlog_ms + max(0.0, float(lost_ms))
+            held[backlog_ms].append(took_ms <= float(now.p95_ms[0]))
+            predictor.observe_request(now.promise(0), took_ms=took_ms, worked_ms=own_ms)
+    for of_those in held.values():
+        assert 0.93 <= np.mean(of_those[1000:]) <= 0.97
+    waiting = asked(predictor, variants, 40.0)
+    assert float(waiting.p95_ms[0]) < float(waiting.alone_ms[0]) + 40.0 + 18.0, "8 ms, and twice what they differ by"
+
+
+def test_being_overtaken_does_not_make_anything_look_impossible() -> None:
+    """Those with seconds to wait find nobody there, and then others come and go first."""
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    for i in range(600):
+        budget_ms, lost_ms = (5000.0, 2000.0) if i % 2 else (50.0, 1.0)
+        now = asked(predictor, variants, 0.0, budget_ms)
+        own_ms = float(now.alone_ms[0])
+        predictor.observe_request(now.promise(0), took_ms=own_ms + lost_ms, worked_ms=own_ms)
+    patient = asked(predictor, variants, 0.0, 5000.0)
+    assert float(patient.unloaded_ms[0]) > 100.0
+    assert float(patient.unloaded_ms[0]) - patient.overtaken_ms < 20.0
+    assert float(asked(predictor, variants, 0.0, 50.0).p95_ms[0]) < 20.0
+
+
 @given(
     told=st.lists(
         st.tuples(st.floats(0, 500), st.floats(0, 1e4), st.one_of(st.none(), st.floats(0, 1e3)), st.booleans()),
@@ -292,7 +324,7 @@ def test_what_the_gateway_itself_takes_is_learnt_from_those_who_wait_for_nobody(
     ),
     backlog_ms=st.floats(0, 1000),
 )
-def test_whatever_it_is_told_it_promises_no_less_than_it_expects_and_longer_for_longer_waits(
+def test_whatever_it_is_told_it_promises_no_less_than_it_expects_and_expects_longer_of_longer_waits(
     told: list[tuple[float, float, float | None, bool]], backlog_ms: float
 ) -> None:
     predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
@@ -302,4 +334,4 @@ def test_whatever_it_is_told_it_promises_no_less_than_it_expects_and_longer_for_
     shorter, longer = asked(predictor, variants, backlog_ms), asked(predictor, variants, backlog_ms + 10.0)
     assert np.isfinite(longer.p95_ms).all()
     assert shorter.p95_ms[0] >= shorter.expected_ms[0] >= shorter.alone_ms[0]
-    assert longer.p95_ms[0] >= shorter.p95_ms[0]
+    assert longer.expected_ms[0] >= shorter.expected_ms[0]

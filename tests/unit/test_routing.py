@@ -265,3 +265,13 @@ def test_deciding_among_150_variants_is_quick(capsys: pytest.CaptureFixture[str]
     p50_us, p99_us = np.percentile(took_us, [50, 99])
     with capsys.disabled():
         print(f"\n  decision among 150 variants: p50 {p50_us:.0f} µs, p99 {p99_us:.0f} µs")
+
+
+def test_what_only_being_overtaken_makes_too_long_is_refused_for_now_and_not_for_ever() -> None:
+    overtaken = replace(estimates([300.0]), overtaken_ms=250.0)
+    now = decide(models(70.0), overtaken, Demand(100.0))
+    assert isinstance(now, Refusal)
+    assert now.kind == "deadline-infeasible"
+    never = decide(models(70.0), overtaken, Demand(40.0))
+    assert isinstance(never, Refusal)
+    assert (never.kind, never.fastest_ms) == ("budget-unsatisfiable", 50.0)
