@@ -80,4 +80,4 @@ class TrackedWait:
 
 
 def _octave(behind_ms: float) -> int:
-    return min(_OCTAVES - 1, int(math.log2(behind_ms))) if behind_ms >= QUEUED_MS else 0
+    return int(min(_OCTAVES - 1, math.log2(behind_ms))) if behind_ms >= QUEUED_MS else 0
