@@ -61,7 +61,7 @@ class AxialAttention(nn.Module):
         if self.columns:
             x = x.transpose(2, 3)
         lines, places = x.shape[2:]  # b counts the lines of all pictures, l and m places of one, h heads
-        q, k, v = (self._by_head(part) for part in self.qkv(x).split(self.depths, 1))  # (b, h, d, l)
+        q, k, v = (_by_head(part) for part in self.qkv(x).split(self.depths, 1))  # (b, h, d, l)
         at = torch.arange(places)
         apart = at[None, :] - at[:, None] + MOST_PLACES - 1  # (l, m)
         similarities = [
@@ -70,19 +70,21 @@ class AxialAttention(nn.Module):
             torch.einsum("bhdm,lmd->bhlm", k, self.k_positions[apart]),
         ]
         similarity = self.similarity_norm(torch.cat(similarities, 1))  # (b, 3 · h, l, m)
-        weights = similarity.unflatten(1, (3, HEADS)).sum(1).softmax(-1)  # (b, h, l, m)
+        weights = similarity.reshape(-1, 3, HEADS, places, places).sum(1).softmax(-1)  # (b, h, l, m)
         seen = [
             torch.einsum("bhlm,bhdm->bhdl", weights, v),
             torch.einsum("bhlm,lmd->bhdl", weights, self.v_positions[apart]),
         ]
-        out = self.seen_norm(torch.cat(seen, 1).flatten(1, 2))  # (b, 2 · values, l)
-        out = out.unflatten(1, (2, self.depths[2])).sum(1)  # (b, values, l)
-        out = out.unflatten(0, (-1, lines)).transpose(1, 2)  # (N, values, lines, l)
+        values = self.depths[2]
+        out: Tensor = self.seen_norm(torch.cat(seen, 1).flatten(1, 2))  # (b, 2 · values, l)
+        out = out.reshape(-1, 2, values, places).sum(1)  # (b, values, l)
+        out = out.reshape(-1, lines, values, places).transpose(1, 2)  # (N, values, lines, l)
         return out.transpose(2, 3) if self.columns else out
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        """(N, h · d, lines, l) → (N · lines, h, d, l)."""
-        return x.transpose(1, 2).flatten(0, 1).unflatten(1, (HEADS, -1))
+
+def _by_head(x: Tensor) -> Tensor:
+    """(N, h · d, lines, l) → (N · lines, h, d, l)."""
+    return x.transpose(1, 2).reshape(-1, HEADS, x.shape[1] // HEADS, x.shape[3])
 
 
 class Block(nn.Module):
@@ -101,11 +103,13 @@ class Block(nn.Module):
             inner = width
             middle = [conv_norm(inner, inner, 3, stride)]
         self.body = nn.Sequential(
-            conv_norm(before, inner), nn.ReLU(), *middle, nn.ReLU(), conv_norm(inner, after)
+            *(conv_norm(before, inner), nn.ReLU(), *middle, nn.ReLU()),
+            nn.Conv2d(inner, after, 1, bias=False),
         )
+        self.last_norm = nn.BatchNorm2d(after, eps=EPS)
         self.shortcut = nn.Identity() if before == after else conv_norm(before, after, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.relu()
-        out: Tensor = self.body(x) + self.shortcut(x)
+        out: Tensor = self.last_norm(self.body(x)) + self.shortcut(x)
         return out

@@ -1,12 +1,11 @@
 """MaX-DeepLab-S: masks and their classes straight from a memory that reads and writes the picture's features.
 
-    image ─▶ stem ─▶ 3 blocks ─▶ 4 blocks ─▶ 6 blocks ─▶ 4 × (axial block, dual path) ─▶ fuse ─▶ block ─▶ fuse ─▶ block
-    stride 2   2         4 ───────── 8 ──────── 16 ─────────── 16 │                   ─▶  8     8     ─▶   4      4
-                         │           └────────────────────────────│────────────────────── ┘                │      │
-                         └────────────────────────────────────────│────────────────────────────────────────┘      │
-    128 slots of memory ─────────────────────────────────────────▶│─┬─▶ 1×1 ─▶ 134 classes                         │
-                                                                    └─▶ 1×1 ─▶ a kernel per slot ─▶ · ◀─ 5×5 ◀─────┘
-                                                                                                    └─▶ 128 masks
+    image ─▶ stem ─▶ 3 blocks ─▶ 4 blocks ─▶ 6 blocks ─▶ 4 axial blocks ─▶ fuse, block ─▶ fuse, block ─▶ 5×5, 1×1
+    stride    2         4 │         8 │         16            16  ▲ │         8 ▲             4 ▲              │
+                          │           └───────────────────────────│─│───────────┘               │              │
+                          └───────────────────────────────────────│─│───────────────────────────┘              ▼
+                                                                  │ ▼                  ┌─▶ a kernel per slot ─▶ · ─▶ masks
+    memory, 128 slots ───────────────────────────────────▶ a dual path after each ─────┴─▶ 134 classes per slot
 
 The first of the six blocks is convolutional, for it comes from stride 8; the other five are axial. Dual path, all but
 pixel to pixel, which the axial block before it does:
@@ -44,18 +43,20 @@ def line_norm(before: int, after: int) -> nn.Sequential:
 
 
 class Attention(nn.Module):
-    """queries (N, K, L), keys (N, K, M), values (N, V, M) → (N, V, L)."""
+    """queries (N, K, L), keys (N, K, M), values (N, V, M) → (N, after, L)."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: int) -> None:
         super().__init__()
         self.similarity_norm = nn.BatchNorm2d(HEADS, eps=EPS)
         self.seen_norm = nn.BatchNorm1d(DEPTHS[2], eps=EPS)
+        self.out = nn.Conv1d(DEPTHS[2], after, 1, bias=False)
+        self.last_norm = nn.BatchNorm1d(after, eps=EPS)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        q, k, v = (x.unflatten(1, (HEADS, -1)) for x in (queries, keys, values))
+        q, k, v = (x.reshape(-1, HEADS, x.shape[1] // HEADS, x.shape[2]) for x in (queries, keys, values))
         weights = self.similarity_norm(torch.einsum("nhdl,nhdm->nhlm", q, k)).softmax(-1)
         seen = torch.einsum("nhlm,nhdm->nhdl", weights, v).flatten(1, 2)
-        out: Tensor = self.seen_norm(seen).relu()
+        out: Tensor = self.last_norm(self.out(self.seen_norm(seen).relu()))
         return out
 
 
@@ -66,19 +67,21 @@ class DualPath(nn.Module):
         super().__init__()
         self.pixels_in, self.pixels_qkv = line_norm(pixels, NARROW), line_norm(NARROW, sum(DEPTHS))
         self.memory_in, self.memory_qkv = line_norm(MEMORY, NARROW), line_norm(NARROW, sum(DEPTHS))
-        self.pixels_attention, self.memory_attention = Attention(), Attention()
-        self.pixels_out, self.memory_out = line_norm(DEPTHS[2], pixels), line_norm(DEPTHS[2], MEMORY)
-        self.feed_forward = nn.Sequential(line_norm(MEMORY, HIDDEN), nn.ReLU(), line_norm(HIDDEN, MEMORY))
+        self.pixels_attention, self.memory_attention = Attention(pixels), Attention(MEMORY)
+        self.feed_forward = nn.Sequential(
+            line_norm(MEMORY, HIDDEN), nn.ReLU(), nn.Conv1d(HIDDEN, MEMORY, 1, bias=False)
+        )
+        self.last_norm = nn.BatchNorm1d(MEMORY, eps=EPS)
 
     def forward(self, pixels: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         line = pixels.flatten(2).relu()  # (N, C, H · W)
         pixels_q, pixels_k, pixels_v = self.pixels_qkv(self.pixels_in(line).relu()).split(DEPTHS, 1)
         memory_q, memory_k, memory_v = self.memory_qkv(self.memory_in(memory).relu()).split(DEPTHS, 1)
         every_k, every_v = torch.cat([pixels_k, memory_k], 2), torch.cat([pixels_v, memory_v], 2)
-        memory = (memory + self.memory_out(self.memory_attention(memory_q, every_k, every_v))).relu()
-        memory = (memory + self.feed_forward(memory)).relu()
-        change = self.pixels_out(self.pixels_attention(pixels_q, memory_k, memory_v))
-        return pixels + change.unflatten(2, pixels.shape[2:]), memory
+        memory = (memory + self.memory_attention(memory_q, every_k, every_v)).relu()
+        memory = (memory + self.last_norm(self.feed_forward(memory))).relu()
+        change = self.pixels_attention(pixels_q, memory_k, memory_v)
+        return pixels + change.reshape(-1, *pixels.shape[1:]), memory
 
 
 class Fuse(nn.Module):
@@ -111,7 +114,7 @@ class MaskHead(nn.Module):
         directions = F.normalize(self.embed_pixels(pixels), dim=1, eps=1e-6)
         logits = torch.einsum("ndq,ndhw->nqhw", self.embed_memory(memory), directions)
         out: Tensor = self.norm(logits.flatten(2)[:, None])  # (N, 1, slots, h · w)
-        return out[:, 0].unflatten(2, pixels.shape[2:])
+        return out.reshape(-1, memory.shape[2], *pixels.shape[2:])
 
 
 class MaxDeepLab(nn.Module):

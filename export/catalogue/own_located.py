@@ -33,7 +33,10 @@ MAX_DEEPLAB = LocatedFamily(
 PHONE = Pixels(ResizeRule("squash", (320, 320)), HALF, HALF, "as the authors' configurations; no library")
 FULL = letterbox(512, f"as torchvision's pyramids; {REDUCED.format(800, 1333)}")
 PADDED = Pixels(
-    ResizeRule("letterbox", (641, 641)), HALF, HALF, "the authors' configuration pads to the right and below, with grey 127"
+    ResizeRule("letterbox", (641, 641)),
+    HALF,
+    HALF,
+    "the authors' configuration pads to the right and below, with grey 127",
 )
 WITH_STATISTICS = "the authors count BatchNorm's running means and variances too: with them it is {} M here"
 

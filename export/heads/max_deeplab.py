@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from export.architectures.axial_resnet import AxialAttention, Block
-from export.architectures.max_deeplab import DualPath
+from export.architectures.max_deeplab import Attention, DualPath
 from export.heads.coco import STUFF
 from export.heads.located import Final
 from export.heads.query_masks import PanopticMasks, painted, segment_numbers
@@ -48,19 +48,16 @@ class MaxDeepLabMaps(PanopticMasks):
         return *painted(winner, seen, best.indices, numbers), logits, mask_logits
 
     def enliven(self) -> None:
-        """In the authors' code the last scale of every branch begins at zero, and that of the masks at 0.1: branches
-        stay small beside what they are added to, and slots grow apart. Branches as large as that, of nine blocks whose
-        attention prefers few places, would make of a rounding error another answer.
+        """The authors let the last scale of every branch begin at zero, and that of the masks at 0.1. Trained branches
+        are still small beside what they are added to, and slots have grown apart; random ones at full size, one after
+        the other through nine axial blocks, make another answer of a rounding error.
         """
         with torch.no_grad():
             for layer in self.module.modules():
                 if isinstance(layer, AxialAttention):
                     layer.similarity_norm.weight.fill_(0.5)
-                elif isinstance(layer, Block):
-                    layer.body[-1][-1].weight.fill_(0.2)
-                elif isinstance(layer, DualPath):
-                    for branch in (layer.pixels_out, layer.memory_out, layer.feed_forward[-1]):
-                        branch[-1].weight.fill_(0.2)
+                elif isinstance(layer, Block | Attention | DualPath):
+                    layer.last_norm.weight.fill_(0.2)
             self.module.masks.norm.weight.fill_(4.0)
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
