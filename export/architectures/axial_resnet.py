@@ -11,7 +11,7 @@ Position-sensitive attention: what a place looks for and what it finds both depe
     q · k,  q · r_q,  k · r_k ─▶ BatchNorm each ─▶ + ─▶ softmax ─▶ weights w
     Σ w v,  Σ w r_v           ─▶ BatchNorm each ─▶ +
 
-Sources: Wang et al. (arXiv:2003.07853), sections 3.1 and 3.2, figures 1 and 2; google-research/deeplab2 for what they
+Sources: Wang et al. (arXiv:2003.07853), section 3; google-research/deeplab2 for what they
 leave out: model/layers/axial_layers.py, axial_blocks.py and stems.py.
 """
 

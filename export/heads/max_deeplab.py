@@ -4,7 +4,7 @@ image ─▶ network ─┬─▶ class logits ─▶ the slots that are sure of
                   └─▶ mask logits ──▶ the likeliest slot of every pixel ──┴─▶ is it sure, and sure of the pixel?
                                                                               ─▶ is there enough of it?
 
-Source: Wang et al. (arXiv:2012.00759), section 3.2, "Inference"; google-research/deeplab2,
+Source: Wang et al. (arXiv:2012.00759), section 3; google-research/deeplab2,
 model/post_processor/max_deeplab.py ("pixelwise"), and for the limits
 configs/coco/max_deeplab/max_deeplab_s_os16_res641_400k.textproto.
 """

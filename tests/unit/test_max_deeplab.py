@@ -71,7 +71,7 @@ def in_use(module: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("columns", [True, False])
 def test_attention_along_an_axis_is_that_of_the_paper(columns: bool) -> None:
-    """Axial-DeepLab, equation 4, place by place, with the code's BatchNorm of every term."""
+    """Axial-DeepLab's formula, place by place, with the code's BatchNorm of every term."""
     torch.manual_seed(0)
     attention = in_use(AxialAttention(12, 16, 32, columns))
     x = torch.randn(2, 12, 5, 7)
