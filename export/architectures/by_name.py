@@ -43,6 +43,7 @@ ARCHITECTURES: Mapping[str, Builder] = MappingProxyType(
         "mobiledet": _from("mobiledet", "MobileDet"),
         "rcnn": _from("rcnn", "Rcnn"),
         "fast_rcnn": _from("rcnn", "FastRcnn"),
+        "max_deeplab": _from("max_deeplab", "MaxDeepLab"),
         "panoptic_fpn": _from("panoptic_fpn", "PanopticFpn"),
         "tsp_fcos": _from("tsp", "TspFcos"),
         "yolo_v1": _from("yolo", "YoloV1"),

@@ -1,4 +1,5 @@
-"""Detectors and segmenters that no library has: Panoptic FPN, MobileDet, TSP-FCOS. There are no weights that fit."""
+"""Detectors and segmenters that no library has: Panoptic FPN, MobileDet, TSP-FCOS, MaX-DeepLab. There are no weights
+that fit: MaX-DeepLab's are checkpoints of TensorFlow's."""
 
 from __future__ import annotations
 
@@ -20,9 +21,23 @@ PANOPTIC_FPN = LocatedFamily(
 TSP = LocatedFamily(
     "TSP", "Rethinking Transformer-based Set Prediction for Object Detection (arXiv:2011.10881)", 2020, "own", COCO
 )
+MAX_DEEPLAB = LocatedFamily(
+    "MaX-DeepLab",
+    "MaX-DeepLab: End-to-End Panoptic Segmentation with Mask Transformers (arXiv:2012.00759)",
+    2020,
+    "own",
+    COCO_PANOPTIC,
+    "panoptic",
+)
 
 PHONE = Pixels(ResizeRule("squash", (320, 320)), HALF, HALF, "as the authors' configurations; no library")
 FULL = letterbox(512, f"as torchvision's pyramids; {REDUCED.format(800, 1333)}")
+PADDED = Pixels(
+    ResizeRule("letterbox", (641, 641)),
+    HALF,
+    HALF,
+    "the authors' configuration pads to the right and below, with grey 127",
+)
 WITH_STATISTICS = "the authors count BatchNorm's running means and variances too: with them it is {} M here"
 
 
@@ -50,4 +65,5 @@ ROWS = (
     _mobiledet("edgetpu", (4.147, 4.20), WITH_STATISTICS.format("4.20")),
     _mobiledet("gpu", (13.069, 13.11)),
     TSP.row("tsp_fcos_resnet50", "tsp_fcos", FULL, (51.511, 51.5), constructor="tsp_fcos", batch=4),
+    MAX_DEEPLAB.row("max_deeplab_s", "max_deeplab", PADDED, (61.9, 61.9), constructor="max_deeplab", batch=2),
 )

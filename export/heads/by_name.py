@@ -47,6 +47,7 @@ HEADS: Mapping[str, Wrapper] = MappingProxyType(
         "yolo_v3": _from("yolo", "ReadV3"),
         "rcnn": _from("windows", "Windows"),
         "mobiledet": _from("mobiledet", "MobileDetBoxes"),
+        "max_deeplab": _from("max_deeplab", "MaxDeepLabMaps"),
         "panoptic_fpn": _from("panoptic_fpn", "PanopticFpnMaps"),
         "tsp_fcos": _from("tsp", "TspFcosBoxes"),
         "torchvision_semantic": _from("semantic", "TorchvisionSemantic"),

@@ -102,13 +102,8 @@ class PanopticMasks(QueryMasks):
         won = (winner[:, None] == queries[:, None, None]).flatten(2).sum(-1).to(scores.dtype)  # (N, Q) px
         own = (masks >= MASK_THRESHOLD).flatten(2).sum(-1).to(scores.dtype)
         there = kept & (won > 0) & (own > 0) & (won > LEAST_VISIBLE * own)
-        numbers = _numbers(there, classes, self.kinds - STUFF)
-        flat = winner.flatten(1)  # (N, H · W)
-        seen = there.gather(1, flat)
-        class_map = torch.where(seen, classes.gather(1, flat), torch.full_like(flat, NOTHING))
-        segment_map = torch.where(seen, numbers.gather(1, flat), torch.zeros_like(flat))
-        shape = winner.shape
-        return class_map.reshape(shape).to(torch.uint8), segment_map.reshape(shape).to(torch.uint8)
+        numbers = segment_numbers(there, classes, self.kinds - STUFF)
+        return painted(winner, there.gather(1, winner.flatten(1)).reshape(winner.shape), classes, numbers)
 
 
 class DetrPanoptic(PanopticMasks):
@@ -229,7 +224,22 @@ def boxes_of(inside: Tensor) -> Tensor:
     return torch.stack([left, top, right, bottom], -1)
 
 
-def _numbers(there: Tensor, classes: Tensor, first_stuff: int) -> Tensor:
+def painted(winner: Tensor, seen: Tensor, classes: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """(class_map, segment_map), each (N, H, W) uint8.
+
+    winner              (N, H, W): of every pixel its query
+    seen                (N, H, W) bool: whether there is a segment
+    classes, numbers    (N, Q): what is written where there is
+    """
+    flat = winner.flatten(1)  # (N, H · W)
+    maps = [
+        torch.where(seen, table.gather(1, flat).reshape(winner.shape), torch.full_like(winner, nothing))
+        for table, nothing in ((classes, NOTHING), (numbers, 0))
+    ]
+    return maps[0].to(torch.uint8), maps[1].to(torch.uint8)
+
+
+def segment_numbers(there: Tensor, classes: Tensor, first_stuff: int) -> Tensor:
     """(N, Q): 1, 2, … for each segment that is there in turn; stuff of one class has the number of its first."""
     order = torch.arange(there.shape[1])
     same = (classes[:, :, None] == classes[:, None, :]) & (classes >= first_stuff)[:, :, None] & there[:, None, :]

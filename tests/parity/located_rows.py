@@ -77,6 +77,8 @@ NOT_EVERY_DAY = {
         _small("ssdlite_mobiledet_edgetpu", 320),
         # Smaller, there is never enough of any stuff.
         _small("panoptic_fpn_resnet50", 256, proposals=150, things=20),
+        # Sides of 16 · k + 1, as the authors have them.
+        _small("max_deeplab_s", 129, slots=16, width=16),
         _small("tsp_fcos_resnet50", 160, backbone="resnet18", layers=2),
         # In a smaller picture neighbouring windows see exactly the same, and which of them stays is chance.
         _small("fast_rcnn_vgg16", 384),
