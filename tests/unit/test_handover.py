@@ -104,13 +104,13 @@ async def test_together_under_backlog_but_not_in_a_hurry_and_not_for_few(
     two: Workers, monkeypatch: pytest.MonkeyPatch, asked: int, in_s: float, together: bool
 ) -> None:
     might_wait: list[bool] = []
-    give = Handover.give
+    give = two._handover.give
 
-    def noted(self: Handover, loop: Any, tell: Any, *, may_wait: bool) -> None:
+    def noted(loop: Any, tell: Any, *, may_wait: bool) -> None:
         might_wait.append(may_wait)
-        give(self, loop, tell, may_wait=may_wait)
+        give(loop, tell, may_wait=may_wait)
 
-    monkeypatch.setattr(Handover, "give", noted)
+    monkeypatch.setattr(two._handover, "give", noted)
     lane = Lane("sleep", _sleeping)
     work = (two.run(lane, 0, cost_s=RUN_S, deadline_s=time.monotonic() + in_s, keep_late=True) for _ in range(asked))
     async with asyncio.timeout(HANG_S):
