@@ -38,7 +38,7 @@ def main() -> None:
     settled = minutes[min(SETTLED_AFTER, len(minutes)) - 1]["memory_mb"]
     growth = round(100 * (minutes[-1]["memory_mb"] / settled - 1), 2)
     document = {"circumstances": circumstances(), "rate_per_s": round(limit_per_s * LOAD, 1), "growth_percent": growth}
-    path = RESULTS / f"soak-{slug()}.json"
+    path = RESULTS / f"memory-{slug()}.json"
     path.write_text(json.dumps({**document, "minutes": minutes}, indent=1) + "\n", encoding="utf-8")
     print(f"{settled} MB after {SETTLED_AFTER} minutes, {growth:+} % since -> {path}")
 
