@@ -97,6 +97,9 @@ class Predictor:
         # one seemed to be in time where the fastest is not.
         self._spread = TrackedMean(_FIRST_SPREAD, weight=30)
         self._waits: dict[int, TrackedWait] = {}
+        # Of those whom nobody overtakes: the others' says how busy the gateway is, not how slow. Known when it changes,
+        # for it is asked with every request.
+        self._least_own_ms = 0.0
         self._typical = TrackedQuantile(0.5, 1.0, step=0.02, first_step=0.1)
         self._headroom = Headroom()
         self._last_run_s: dict[str, float] = {}
@@ -192,7 +195,7 @@ class Predictor:
             headroom=self._headroom.share,
             backlog_ms=backlog_ms,
             budget_ms=budget_ms,
-            overtaken_ms=(wait.own_ms - self._least_own_ms()) * typical,
+            overtaken_ms=max(0.0, wait.own_ms - self._least_own_ms) * typical,
         )
 
     @property
@@ -205,10 +208,6 @@ class Predictor:
         if wait is None:  # made only where it is needed: this is asked three times a request
             wait = self._waits[row] = TrackedWait()
         return wait
-
-    def _least_own_ms(self) -> float:
-        """What the gateway takes of those whom nobody overtakes: others' waits say how busy it is, not how slow."""
-        return min((wait.own_ms for wait in self._waits.values()), default=0.0)
 
     def observe_decode(self, header: ImageHeader, rule: ResizeRule, took_ms: float) -> None:
         self._decode[header.format].observe(took_ms / decode_prior_ms(header, rule))
@@ -256,6 +255,7 @@ class Predictor:
         if backlog_ms < QUEUED_MS:
             if worked_ms is not None:
                 wait.observe_own(alone_ms + error_ms + wait.own_ms - worked_ms)
+                self._least_own_ms = min(each.own_ms for each in self._waits.values() if each.knows_own)
                 own_ms = worked_ms - alone_ms
         else:
             behind_ms = wait.factor * backlog_ms
@@ -279,5 +279,8 @@ class Predictor:
 
 
 def octave(budget_ms: float) -> int:
-    """Budgets of the same octave are alike: work is done by deadline, so those who wait about as long meet."""
-    return round(math.log2(budget_ms)) if 0 < budget_ms < math.inf else 0
+    """Budgets of the same octave are alike: work is done by deadline, so those who wait about as long meet.
+
+    0 for those below a millisecond as well, which nobody keeps: whoever asks for them shall not make rows without end.
+    """
+    return max(0, round(math.log2(budget_ms))) if 0 < budget_ms < math.inf else 0

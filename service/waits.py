@@ -27,13 +27,17 @@ _OCTAVES = 10
 
 
 class TrackedWait:
-    """For budgets of one octave; `own_ms` is the time that the gateway itself takes, milliseconds."""
+    """For budgets of one octave; `own_ms` is the time that the gateway itself takes, milliseconds.
+
+    knows_own  somebody has found nobody there; until then `own_ms` is a guess
+    """
 
     def __init__(self) -> None:
         self._backlog_ms = TrackedMean(1.0, weight=1)
         self._waited_ms = TrackedMean(1.0, weight=1)
         self._error_ms = TrackedMean(0.0, weight=1)
         self._root_ms = TrackedMean(1.0, weight=1)
+        self.knows_own = False
         self._own_ms = TrackedMean(0.0, weight=10)
         self._own_error_ms = TrackedMean(0.0, weight=10)
         self._margins = [
@@ -55,10 +59,11 @@ class TrackedWait:
         return np.sqrt(self._own_error_ms.value**2 + of_others**2 * behind_ms)
 
     def margin(self, behind_ms: Floats | float) -> Floats | float:
-        """How many errors a promise leaves room for that waits behind so much work."""
+        """How many errors a promise leaves room for that waits behind so much work; (V,) for (V,)."""
         if isinstance(behind_ms, float):
             return self._margins[_octave(behind_ms)].value
-        return np.array([self._margins[_octave(each_ms)].value for each_ms in behind_ms.tolist()])
+        octaves = np.clip(np.log2(np.maximum(behind_ms, 1.0)), 0, _OCTAVES - 1).astype(np.intp)
+        return np.array([margin.value for margin in self._margins])[octaves]
 
     def move_margin(self, behind_ms: float, *, above: bool) -> None:
         """One such promise was too short, or was not."""
@@ -74,10 +79,12 @@ class TrackedWait:
 
     def observe_own(self, took_ms: float) -> None:
         """A request that found nobody there: what it took beside its own work."""
+        self.knows_own = True
         counts_ms = min(max(0.0, took_ms), 2.0 * self.own_ms + 2.0)
         self._own_error_ms.observe(abs(counts_ms - self.own_ms))
         self._own_ms.observe(counts_ms)
 
 
 def _octave(behind_ms: float) -> int:
-    return int(min(_OCTAVES - 1, math.log2(behind_ms))) if behind_ms >= QUEUED_MS else 0
+    """0 below QUEUED_MS."""
+    return int(min(_OCTAVES - 1, math.log2(max(behind_ms, 1.0))))

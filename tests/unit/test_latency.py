@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from numpy.random import Generator
 
 from service.image_header import ImageHeader
-from service.latency import Estimates, Predictor
+from service.latency import Estimates, Predictor, octave
 from service.manifest import ResizeRule
 from service.tracked import TrackedQuantile
 from service.variants import Variants
+from service.waits import TrackedWait
 from tests.cards import classifier
 
 PICTURE = ImageHeader("jpeg", 640, 480)
@@ -286,7 +287,7 @@ def test_what_the_gateway_itself_takes_is_learnt_from_those_who_wait_for_nobody(
 
 
 def test_those_with_a_burst_behind_them_do_not_widen_the_promises_of_those_who_wait_in_it() -> None:
-    """As measured: whoever finds nobody there loses up to 28 ms to the looks at those who follow, the others little."""
+    """Whoever finds nobody there loses much, never the same, to the looks at those who follow; the others little."""
     predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
     rng = np.random.default_rng(4)
     held: dict[float, list[bool]] = {0.0: [], 40.0: []}
@@ -315,6 +316,30 @@ def test_being_overtaken_does_not_make_anything_look_impossible() -> None:
     assert float(patient.unloaded_ms[0]) > 100.0
     assert float(patient.unloaded_ms[0]) - patient.overtaken_ms < 20.0
     assert float(asked(predictor, variants, 0.0, 50.0).p95_ms[0]) < 20.0
+
+
+def test_what_nobody_has_found_out_yet_does_not_count_as_the_least() -> None:
+    """A budget that was only asked about, and one so short that nobody is ever admitted with it."""
+    predictor, variants = Predictor(2), Variants([classifier(run_ms=10.0)])
+    for _ in range(300):
+        now = asked(predictor, variants, 0.0, 100.0)
+        own_ms = float(now.alone_ms[0])
+        predictor.observe_request(now.promise(0), took_ms=own_ms + 5.0, worked_ms=own_ms)
+    before_ms = asked(predictor, variants, 0.0, 100.0).overtaken_ms
+    for budget_ms in (700.0, 1e-300, 0.3):
+        asked(predictor, variants, 0.0, budget_ms)
+    assert asked(predictor, variants, 0.0, 100.0).overtaken_ms == before_ms == 0.0
+    assert octave(1e-300) == octave(0.3) == octave(1.0) == 0
+
+
+@pytest.mark.parametrize("behind_ms", [0.0, 1.99, 2.0, 3.99, 4.0, 63.0, 64.0, 1e6, np.inf])
+def test_a_wait_has_the_same_margin_whether_all_models_share_it_or_not(behind_ms: float) -> None:
+    wait = TrackedWait()
+    for at_ms, times in ((0.0, 3), (2.0, 5), (4.0, 7), (40.0, 9), (64.0, 11), (5000.0, 13)):
+        for _ in range(times):
+            wait.move_margin(at_ms, above=True)
+    (of_one,) = np.atleast_1d(wait.margin(np.array([behind_ms])))
+    assert of_one == wait.margin(behind_ms) > 2.0
 
 
 @given(
