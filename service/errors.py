@@ -23,6 +23,7 @@ bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each er
     │   └── BadImage            400  looks like a picture, cannot be decoded
     ├── CapacityError           503: nothing wrong with the request
     │   ├── Overloaded          503  too many requests in flight
+    │   ├── OverFairShare       503  this client has more than its share in flight, and others wait
     │   ├── DeadlineInfeasible  503  no model makes the budget just now
     │   ├── ModelLoading        503  the model is being loaded, and will not be there in time
     │   └── NotReady            503  no model is ready yet
@@ -188,6 +189,11 @@ class CapacityError(VisionError):
 class Overloaded(CapacityError):
     code = "overloaded"
     title = "Too many requests in flight"
+
+
+class OverFairShare(CapacityError):
+    code = "over-fair-share"
+    title = "Other clients get their share first"
 
 
 class DeadlineInfeasible(CapacityError):

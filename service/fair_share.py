@@ -4,10 +4,11 @@ Dynamic thresholds, as switches share their buffers (Choudhury and Hahne, 1998):
 the permits that are free. A flood so stops short of the last, n floods get equal parts, and who holds few gets in.
 
 A permit is not yet a processor: behind hundreds of admitted requests nobody is in time. So when a client that holds
-less than its equal part misses a deadline, or is told that it would, the crowd is thinned: for a while everybody is
-held to an equal part of what the workers can keep moving; and who was let in more often than an equal part of the
-times, to so few that all others like it together never hold more than there are workers. One more would be one that
-waits, and the queue goes by deadlines: a flood of short ones that always has one waiting lets nobody else begin. It
+less than its equal part misses a deadline, or is told that it would, the crowd is thinned for a while. Who was let in
+less often than an equal part of the times shares what the workers can keep moving with those like it. Who was let in
+more often presses: those that do together never hold more than there are workers. One more would be one that waits, and
+the queue goes by deadlines: a flood of short ones that always has one waiting lets nobody else begin. And who presses
+and is refused is not looked at again for some milliseconds (service/front.py), for looks take the cores as well. It
 stays thinned for as long as somebody beside others wants more than that: each time it were given up, somebody would
 have to be hurt before it is back. Who asks alone never notices.
 """
@@ -99,6 +100,11 @@ class Permits:
                 count.add(self._asked_s[client])
         return True
 
+    def presses(self, client: str) -> bool:
+        """Whether the crowd is thinned, and the client was let in more often than an equal part of the times."""
+        now_s = self._clock()
+        return self._shared and now_s < self._thinned_until_s and self._above(client, self._present(now_s), now_s)
+
     def give(self, client: str) -> None:
         self.in_flight -= 1
         self._held[client] -= 1
@@ -116,10 +122,13 @@ class Permits:
 
     def _part(self, client: str, present: int, now_s: float) -> int:
         """The most that the client may hold in a thinned crowd of so many."""
+        # Not all are above the mean, nor all below it: at most all but one share either.
+        limit = self._workers if self._above(client, present, now_s) else self._thinned_limit
+        return max(1, limit // max(1, present - 1))
+
+    def _above(self, client: str, present: int, now_s: float) -> bool:
         mine = self._let_in.get(client)
-        if mine is None or mine.at(now_s) * present < self._let_in_of_all.at(now_s):
-            return max(1, self._thinned_limit // present)
-        return max(1, self._workers // max(1, present - 1))
+        return mine is not None and mine.at(now_s) * present >= self._let_in_of_all.at(now_s)
 
     def _present(self, now_s: float) -> int:
         """How many clients have asked lately or hold permits; the others are forgotten."""

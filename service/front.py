@@ -8,7 +8,10 @@ answers of those who were admitted, would wait behind a second of it. So while t
 - and if it has been behind for a while, and others were refused just now, so is whatever is known to be a request
   like others that were served before.
 
-What was never seen yet is always looked at: a wrong parameter is told as such. A refusal costs a tenth of a look.
+And a client that presses upon others (service/fair_share.py) and was refused for it is not looked at for 10 ms,
+whatever it asks for and however idle the loop is: looks at a flood take the time that the others' pictures need.
+
+Whatever else was never seen yet is looked at: a wrong parameter is told as such. A refusal costs a tenth of a look.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Overloaded, VisionError
+from service.errors import OverFairShare, Overloaded, VisionError
 from service.loop_lag import LoopLag
 from service.metrics import Metrics
 from service.problem_document import PROBLEM_MEDIA_TYPE, problem_document
@@ -80,6 +83,11 @@ class Asked:
     @property
     def exactly(self) -> tuple[str, bytes, int]:
         return self.task, self.query, hash(self.client)
+
+    @property
+    def by_client(self) -> tuple[str, bytes, int]:
+        """Whatever it asks for."""
+        return "", b"", hash(self.client)
 
     @property
     def shape(self) -> tuple[str, bytes]:
@@ -139,6 +147,9 @@ class Front:
 
     def refusal(self, asked: Asked) -> VisionError | None:
         """Why it is refused without a look; None if there is time for one, or too little is known."""
+        told_s, err = self._refusals.get(asked.by_client, (0.0, None))
+        if err is not None and self._clock() < told_s + STANDS_AT_LEAST_S:
+            return err
         # Of a loop that is catching up the timer says nothing, but the request itself has waited for its turn.
         behind_s = max(self.lag.behind_s(), self._clock() - asked.received_s)
         if behind_s < BEHIND_S:
@@ -154,7 +165,8 @@ class Front:
 
     def remember_refusal(self, asked: Asked, err: VisionError) -> None:
         self._refused_s = self._clock()
-        _put(self._refusals, asked.exactly, (self._refused_s, err))
+        which = asked.by_client if isinstance(err, OverFairShare) else asked.exactly
+        _put(self._refusals, which, (self._refused_s, err))
         self.remember_shape(asked)
 
     def remember_shape(self, asked: Asked) -> None:

@@ -20,6 +20,7 @@ from service.errors import (
     EngineUnavailable,
     ModelUnavailable,
     NotReady,
+    OverFairShare,
     Overloaded,
     UnknownModel,
     VisionError,
@@ -268,10 +269,13 @@ class Pipeline:
 
     @contextmanager
     def permit(self, client: str) -> Iterator[None]:
-        """One of the places for admitted requests, which clients share. Raises Overloaded."""
+        """One of the places for admitted requests, which clients share. Raises Overloaded, OverFairShare."""
         if not self.permits.take(client):
+            held = self.permits.held(client)
+            if self.permits.presses(client):
+                raise OverFairShare(f"{held} requests of yours are in flight already, and others wait behind them")
             raise Overloaded(
-                f"{self.in_flight} requests are in flight already, {self.permits.held(client)} of them yours",
+                f"{self.in_flight} requests are in flight already, {held} of them yours",
                 limit=f"{self.permits.limit} requests in flight",
             )
         self.metrics.in_flight.set(self.in_flight)

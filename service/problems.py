@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from service.errors import CapacityError, DeadlineInfeasible, Overloaded, RequestError, VisionError
+from service.errors import CapacityError, DeadlineInfeasible, OverFairShare, Overloaded, RequestError, VisionError
 from service.front import SCOPE_KEY, Asked
 from service.gateway import gateway_of_app
 from service.openapi import INFER_SCHEMAS, PROBLEM, TENSOR_PROBLEM, add_headers
@@ -93,7 +93,7 @@ def problem(request: Request, err: VisionError) -> JSONResponse:
     if isinstance(err, CapacityError):
         headers["Server-Timing"] = f"refused;dur={(time.monotonic() - received_s(request.scope)) * 1e3:.3f}"
     asked: Asked | None = request.scope.get(SCOPE_KEY)
-    if asked is not None and isinstance(err, (DeadlineInfeasible, Overloaded)):
+    if asked is not None and isinstance(err, (DeadlineInfeasible, Overloaded, OverFairShare)):
         asked.refused(err)
     if speaks_tensors(request.url.path):
         return JSONResponse({"error": err.detail}, err.status, headers)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from service.errors import DeadlineInfeasible, Overloaded
+from service.errors import DeadlineInfeasible, OverFairShare, Overloaded
 from service.front import BEHIND_S, STANDS_AT_LEAST_S, STANDS_S, Asked, Front
 from service.loop_lag import CALM_S, LATE_S, SUSTAINED_S, TICK_S, LoopLag
 from service.metrics import Metrics
@@ -102,6 +102,17 @@ def test_who_waited_for_its_turn_is_told_at_once_though_the_loop_is_catching_up(
     assert front.lag.behind_s() == 0.0
     assert front.refusal(asked(front)) is None
     assert front.refusal(last) is REFUSED
+
+
+def test_who_presses_is_not_looked_at_whatever_it_asks_though_the_loop_keeps_up(front: Front, clock: Clock) -> None:
+    """Looks at a flood's requests, each with a budget of its own, took the time that the others' pictures needed."""
+    key = (b"authorization", b"Bearer flood")
+    err = OverFairShare("2 requests of yours are in flight already, and others wait behind them")
+    asked(front, QUERY, key).refused(err)
+    assert front.refusal(asked(front, b"latency_budget_ms=51.7", key)) is err
+    assert front.refusal(asked(front, QUERY, (b"authorization", b"Bearer calm"))) is None
+    clock.now_s += STANDS_AT_LEAST_S
+    assert front.refusal(asked(front, QUERY, key)) is None
 
 
 def test_a_hiccup_is_no_reason_to_refuse_who_was_not_refused_before(front: Front, clock: Clock) -> None:

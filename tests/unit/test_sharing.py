@@ -140,7 +140,7 @@ def test_who_misses_a_deadline_behind_a_flood_has_the_flood_thinned_for_a_while(
     crowd.permits.missed("calm")
     crowd.answer("flood", flood)
     assert crowd.fill("flood") == 4, "one a worker: none that waits"
-    assert crowd.fill("calm") == 8, "half of four permits a worker: it was let in less often"
+    assert crowd.fill("calm") == 16, "all of four permits a worker: it was let in less often"
     crowd.now_s += 3.0
     assert crowd.fill("flood") > 100
 
@@ -184,7 +184,7 @@ def test_in_a_thinned_crowd_who_was_let_in_more_often_gives_way_and_comes_back()
     assert crowd.permits.take("calm")
     crowd.permits.missed("calm")
     crowd.answer("flood", held)
-    assert (crowd.fill("flood"), crowd.fill("calm")) == (4, 8)
+    assert (crowd.fill("flood"), crowd.fill("calm")) == (4, 16)
     for _ in range(30):  # the calm one turns into the flood
         crowd.now_s += 0.1
         crowd.answer("calm", crowd.permits.held("calm"))
@@ -192,7 +192,34 @@ def test_in_a_thinned_crowd_who_was_let_in_more_often_gives_way_and_comes_back()
         crowd.fill("flood")
     for name in ("calm", "flood"):
         crowd.answer(name, crowd.permits.held(name))
-    assert (crowd.fill("calm"), crowd.fill("flood")) == (4, 8)
+    assert (crowd.fill("calm"), crowd.fill("flood")) == (4, 16)
+
+
+@pytest.mark.parametrize(("calm", "each"), [(1, 16), (2, 8), (5, 3), (20, 1)])
+def test_those_who_ask_seldom_share_what_the_workers_can_keep_moving(calm: int, each: int) -> None:
+    """A burst of theirs is not cut off: behind a flood that only keeps the workers busy they are in time."""
+    crowd = Crowd()
+    flood = crowd.fill("flood")
+    names = [f"calm {number}" for number in range(calm)]
+    for name in names:
+        assert crowd.permits.take(name)
+    crowd.permits.missed(names[0])
+    crowd.answer("flood", flood)
+    assert [crowd.fill(name) for name in names] == [each] * calm
+
+
+def test_only_who_was_let_in_more_often_than_others_in_a_thinned_crowd_presses() -> None:
+    crowd = Crowd()
+    flood = crowd.fill("flood")
+    assert crowd.permits.take("calm")
+    assert not crowd.permits.presses("flood"), "nobody was hurt yet"
+    crowd.permits.missed("calm")
+    crowd.answer("flood", flood)
+    crowd.fill("calm")
+    assert crowd.permits.presses("flood")
+    assert not crowd.permits.presses("calm"), "though it is at its limit as well"
+    crowd.now_s += 3.0
+    assert not crowd.permits.presses("flood")
 
 
 def test_a_flood_that_misses_its_own_deadlines_thins_nobody() -> None:
