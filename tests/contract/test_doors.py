@@ -277,6 +277,20 @@ async def test_a_key_that_floods_does_not_starve_another(guarded: FakeGateway) -
     assert await guarded.metric("vision_in_flight_requests") == 0
 
 
+async def test_who_presses_on_somebody_who_was_late_is_told_that_others_come_first(guarded: FakeGateway) -> None:
+    permits = guarded.app.state.gateway.pipeline.permits
+    while permits.take("flood"):
+        pass
+    assert permits.take("all")
+    permits.missed("all")
+    answer = await classify(guarded, bearer("vg_flood"), "tier=batch")
+    document = assert_problem(answer, 503, "over-fair-share")
+    assert document["detail"].startswith(f"{permits.held('flood')} requests of yours")
+    permits.give("all")
+    permits.give("flood")
+    assert (await classify(guarded, bearer("vg_all"), "tier=batch")).status_code == 200
+
+
 # --- the admin port
 
 
