@@ -8,6 +8,7 @@ its default thresholds), with a batch axis in place of its loops; segments of on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -106,8 +107,36 @@ class PanopticMasks(QueryMasks):
         return painted(winner, there.gather(1, winner.flatten(1)).reshape(winner.shape), classes, numbers)
 
 
+class LeanMaskHead(nn.Module):
+    """DETR's mask head, the same to the last weight: but what is a picture's and no query's is computed once for it.
+
+    transformers repeats the backbone's features for each of 100 queries and then halves their channels: 4 GB a picture.
+    """
+
+    def __init__(self, head: Any) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, attention_masks: Tensor, fpn_features: Sequence[Tensor]) -> Tensor:
+        """(N · Q, 1, h, w). features (N, D, H, W), attention_masks (N, Q, heads, H, W), fpn_features (N, C, h, w)."""
+        queries = attention_masks.shape[1]
+        x = torch.cat([features.unsqueeze(1).expand(-1, queries, -1, -1, -1), attention_masks], 2).flatten(0, 1)
+        x = self.head.conv2(self.head.conv1(x))
+        for stage, level in zip(self.head.fpn_stages, fpn_features, strict=True):
+            once = stage.fpn_adapter(level)
+            x = F.interpolate(x, size=once.shape[-2:], mode="nearest")
+            x = stage.refine((once.unsqueeze(1) + x.reshape(-1, queries, *x.shape[1:])).flatten(0, 1))
+        logits: Tensor = self.head.output_conv(x)
+        return logits
+
+
 class DetrPanoptic(PanopticMasks):
     """DETR's mask head, whose classes are COCO's own category ids."""
+
+    def __init__(self, module: Any, row: Row) -> None:
+        super().__init__(module, row)
+        if not isinstance(module.mask_head, LeanMaskHead):
+            module.mask_head = LeanMaskHead(module.mask_head)
 
     def table(self) -> Tensor:
         table = torch.full((251,), NOTHING)
@@ -122,14 +151,14 @@ class DetrPanoptic(PanopticMasks):
         """All that tells one query's mask from another's are its attention maps, of which each sums up to 1: among the
         features they would drown."""
         places = self.size_hw[0] * self.size_hw[1] // 32**2
-        first = self.module.mask_head.conv1.conv
+        first = self.module.mask_head.head.conv1.conv
         with torch.no_grad():
             first.weight[:, self.module.config.d_model :].mul_(8 * places)
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
         never = silent(i for i in range(250) if i not in PANOPTIC_IDS)
         classes = Final(self.module.detr.class_labels_classifier, 4.0, 0.0, (*never, (250, 8.0)))
-        return ((classes,), (Final(self.module.mask_head.output_conv, 2.5, -4.0),))
+        return ((classes,), (Final(self.module.mask_head.head.output_conv, 2.5, -4.0),))
 
 
 class MaskFormerPanoptic(PanopticMasks):
@@ -145,6 +174,9 @@ class MaskFormerPanoptic(PanopticMasks):
 class OneFormerPanoptic(PanopticMasks):
     """OneFormer, told to be panoptic."""
 
+    def enliven(self) -> None:
+        _keep_apart(self.module.model.model.transformer_module.decoder)
+
     def last_layers(self) -> tuple[nn.Linear, nn.Linear, nn.Conv2d]:
         network = self.module.model.model
         decoder = network.transformer_module.decoder
@@ -158,6 +190,9 @@ def _mask2former_layers(module: Any) -> tuple[nn.Linear, nn.Linear, nn.Conv2d]:
 
 class Mask2FormerPanoptic(PanopticMasks):
     frame_hw = (384, 384)
+
+    def enliven(self) -> None:
+        _keep_apart(self.module.model.transformer_module.decoder)
 
     def last_layers(self) -> tuple[nn.Linear, nn.Linear, nn.Conv2d]:
         return _mask2former_layers(self.module)
@@ -253,6 +288,14 @@ def _resized(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
     if tuple(x.shape[-2:]) == size_hw:
         return x
     return F.interpolate(x, size=size_hw, mode="bilinear", align_corners=False)
+
+
+def _keep_apart(decoder: nn.Module) -> None:
+    """What attention adds to each query is nearly the same for all: of full size, it makes all of them alike."""
+    with torch.no_grad():
+        for name, layer in decoder.named_modules():
+            if isinstance(layer, nn.Linear) and name.endswith("out_proj"):
+                layer.weight.mul_(0.2)
 
 
 def _last(module: nn.Module) -> nn.Linear:
