@@ -25,9 +25,9 @@ from `export/catalogue/`; a test keeps it true. How to add one: [adding-a-model.
   `--weights file:PATH` and `--weights random` remain.
 
 Not here: MnasNet-A2, whose layers nobody has published. GoogLeNet and Inception v3 with their auxiliary classifiers are
-the rows without: those are for training alone. OneFormer's other tasks: its row is told to be panoptic. TSP-RCNN:
-TSP-FCOS stands for the paper. ACT draws its hashes anew for every picture and makes as many clusters as they give: two
-runs of it differ, and there is nothing to compare a graph with. MaX-DeepLab-L: -S stands for the paper.
+the rows without: those are for training alone. OneFormer's other tasks: its row is told to be panoptic. ACT draws
+its hashes anew for every picture and makes as many clusters as they give: two runs of it differ, and there is nothing
+to compare a graph with. MaX-DeepLab-L: -S stands for the paper.
 
 """
 _COLUMNS = """| model | input | M params | top-1 % | G FLOPs | MB | gates | s | weights |

@@ -23,6 +23,7 @@ def optimise(model: ir.Model, *, traced: bool = False) -> ir.Model:
     if traced:
         passes.CommonSubexpressionEliminationPass()(model)
     optimizer.optimize(model, num_iterations=1 if traced else 2)
+    _unshare_weights(model)
     rewriter.rewrite(model, pattern_rewrite_rules=_fuse_batchnorm.rules)
     rewriter.rewrite(model, pattern_rewrite_rules=_fuse_pad_into_conv.rules)
     PassManager(
@@ -45,6 +46,21 @@ def optimise(model: ir.Model, *, traced: bool = False) -> ir.Model:
 def foldable_batch_norms(model: ir.Model) -> list[str]:
     """Names of the BatchNormalization nodes that could still be folded into the layer before them."""
     return [node.name or "unnamed" for node in model.graph if _is_foldable(node)]
+
+
+def _unshare_weights(model: ir.Model) -> None:
+    """Where one convolution serves several BatchNorms, as in a tower over a pyramid's levels, each gets its own."""
+    graph = model.graph
+    for node in [node for node in graph if _is_foldable(node)]:
+        source = node.inputs[0]
+        before = source.producer() if source is not None else None
+        for index, value in enumerate(before.inputs if before is not None else ()):
+            if before is None or value is None or not value.is_initializer() or len(value.uses()) == 1:
+                continue
+            own = ir.Value(name=f"{value.name}_for_{node.name}", type=value.type, shape=value.shape)
+            own.const_value = value.const_value
+            graph.register_initializer(own)
+            before.replace_input_with(index, own)
 
 
 def _is_foldable(node: ir.Node) -> bool:

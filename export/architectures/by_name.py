@@ -46,6 +46,7 @@ ARCHITECTURES: Mapping[str, Builder] = MappingProxyType(
         "max_deeplab": _from("max_deeplab", "MaxDeepLab"),
         "panoptic_fpn": _from("panoptic_fpn", "PanopticFpn"),
         "tsp_fcos": _from("tsp", "TspFcos"),
+        "tsp_rcnn": _from("tsp_rcnn", "TspRcnn"),
         "yolo_v1": _from("yolo", "YoloV1"),
         "yolo_v2": _from("yolo", "YoloV2"),
         "yolo_v3": _from("yolo", "YoloV3"),

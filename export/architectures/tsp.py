@@ -60,7 +60,7 @@ def _waves(at: Tensor) -> Tensor:
 
 
 class EncoderLayer(nn.Module):
-    """x, positions (N, K, 512) → (N, K, 512)."""
+    """x, positions (N, K, 512) → (N, K, 512). unseen (N, 1, 1, K): what is added where nobody is to look, else 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,10 +68,10 @@ class EncoderLayer(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
         self.wide, self.narrow = nn.Linear(WIDTH, HIDDEN), nn.Linear(HIDDEN, WIDTH)
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, unseen: Tensor | None = None) -> Tensor:
         y = self.norm_1(x)
         q, k, v = _by_head(self.q_proj(y + positions)), _by_head(self.k_proj(y + positions)), _by_head(self.v_proj(y))
-        seen = F.scaled_dot_product_attention(q, k, v)  # (N, 8, K, 64)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=unseen)  # (N, 8, K, 64)
         x = x + self.out_proj(seen.transpose(1, 2).flatten(2))
         more: Tensor = self.narrow(self.wide(self.norm_2(x)).relu())
         return x + more

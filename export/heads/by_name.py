@@ -50,6 +50,7 @@ HEADS: Mapping[str, Wrapper] = MappingProxyType(
         "max_deeplab": _from("max_deeplab", "MaxDeepLabMaps"),
         "panoptic_fpn": _from("panoptic_fpn", "PanopticFpnMaps"),
         "tsp_fcos": _from("tsp", "TspFcosBoxes"),
+        "tsp_rcnn": _from("tsp_rcnn", "TspRcnnBoxes"),
         "torchvision_semantic": _from("semantic", "TorchvisionSemantic"),
     }
 )

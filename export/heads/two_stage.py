@@ -49,9 +49,10 @@ class TwoStage(LocatedGraph):
         blank = torch.zeros(1, 3, *self.size_hw)
         with torch.no_grad():
             maps = module.backbone(blank)
-        (anchors,) = self.rpn.anchor_generator(ImageList(blank, [self.size_hw]), list(maps.values()))
+        proposing = self.proposing(maps)
+        (anchors,) = self.rpn.anchor_generator(ImageList(blank, [self.size_hw]), proposing)
         per_cell = self.rpn.anchor_generator.num_anchors_per_location()
-        self.per_level = [m.shape[-1] * m.shape[-2] * a for m, a in zip(maps.values(), per_cell, strict=True)]
+        self.per_level = [m.shape[-1] * m.shape[-2] * a for m, a in zip(proposing, per_cell, strict=True)]
         most = self.rpn.pre_nms_top_n()
         self.register_buffer("anchors", anchors)  # (P, 4) xyxy px
         self.register_buffer("ids", torch.tensor(THING_IDS))
@@ -66,9 +67,13 @@ class TwoStage(LocatedGraph):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.module.backbone(self.pixels(image))
-        objectness, points = self.anchored(list(maps.values()))
+        objectness, points = self.anchored(self.proposing(maps))
         boxes, scores, classes = self.things([maps[name] for name in self.map_names], objectness, points)
         return to_unit(boxes, self.size_hw), scores, classes.to(torch.int32), objectness, points
+
+    def proposing(self, maps: dict[str, Tensor]) -> list[Tensor]:
+        """The maps that proposals come from: all of the pyramid."""
+        return list(maps.values())
 
     def anchored(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Of every anchor: objectness (N, P) as logits, box (N, P, 4) xyxy px inside the picture."""
@@ -108,14 +113,7 @@ class TwoStage(LocatedGraph):
         Source: torchvision/models/detection/roi_heads.py, postprocess_detections.
         """
         proposals, there = self.proposals(objectness, points)
-        count = proposals.shape[1]
-        pooled = self.align(maps, proposals, self.roi.box_roi_pool)
-        logits, deltas = self.roi.box_predictor(self.roi.box_head(pooled))
-        scores = logits.softmax(-1)[:, self.ids].reshape(-1, count, len(THING_IDS))  # (N, R, 80)
-        deltas = deltas.reshape(-1, count, logits.shape[-1], 4)[:, :, self.ids]  # (N, R, 80, 4)
-        coder = self.roi.box_coder
-        boxes = decode_deltas(deltas, proposals[:, :, None], coder.weights, coder.bbox_xform_clip)
-        boxes = clip_px(boxes, self.size_hw)
+        scores, boxes = self.judged(maps, proposals, there)
         good = (scores > self.roi.score_thresh) & _at_least(boxes, LEAST_THING_PX) & there[..., None]
         scores = torch.where(good, scores, torch.zeros_like(scores)).flatten(1)
         best = scores.topk(min(CANDIDATES, scores.shape[1]), 1)
@@ -123,6 +121,20 @@ class TwoStage(LocatedGraph):
         count = self.roi.detections_per_img
         index, kept = keep_best(boxes, best.values, classes, len(THING_IDS), self.roi.nms_thresh, count)
         return take(boxes, index) * (kept > 0)[..., None], kept, classes.gather(1, index)
+
+    def judged(self, maps: list[Tensor], proposals: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Of every proposal, of each class in turn: score (N, R, 80), box (N, R, 80, 4) px inside the picture.
+
+        proposals (N, R, 4) px, there (N, R): whether there is one.
+        """
+        count = proposals.shape[1]
+        pooled = self.align(maps, proposals, self.roi.box_roi_pool)
+        logits, deltas = self.roi.box_predictor(self.roi.box_head(pooled))
+        scores = logits.softmax(-1)[:, self.ids].reshape(-1, count, len(THING_IDS))
+        deltas = deltas.reshape(-1, count, logits.shape[-1], 4)[:, :, self.ids]
+        coder = self.roi.box_coder
+        boxes = decode_deltas(deltas, proposals[:, :, None], coder.weights, coder.bbox_xform_clip)
+        return scores, clip_px(boxes, self.size_hw)
 
     def align(self, maps: list[Tensor], boxes: Tensor, pool: Any) -> Tensor:
         """(N · R, C, h, w): each box cut out of the map of its size.

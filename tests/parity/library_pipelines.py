@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 import transformers
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from export.architectures.mobiledet import SHAPES
 from export.architectures.yolo import ANCHORS_V3
@@ -275,6 +278,36 @@ def tsp_fcos(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
     return things(where[kept], sure[kept], kind[kept])
 
 
+def tsp_rcnn(row: Row, module: Any, pixels: NDArray[np.uint8]) -> Arrays:
+    """torchvision's own proposals and RoIAlign, then the authors' prediction, number by number."""
+    height, width = row.resize.size_hw
+    x = normalised(row, pixels)
+    maps = module.backbone(x)
+    images = ImageList(x, [(height, width)])
+    (proposals,), _ = module.rpn(images, {name: one for name, one in maps.items() if name != "0"})
+    pooled = module.roi_heads.box_roi_pool(maps, [proposals], images.image_sizes)
+    judged = module.roi_heads.judged
+    unit = proposals / torch.tensor([width, height, width, height])
+    rows = []
+    for left, top, right, bottom in unit.tolist():
+        numbers = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, left, top, right, bottom)
+        angles = [(2 * math.pi * value / 10000 ** (2 * (n // 2) / 64), n) for value in numbers for n in range(64)]
+        rows.append([math.cos(a) if n % 2 else math.sin(a) for a, n in angles])
+    positions = torch.tensor([rows], dtype=torch.float32)
+    x = judged.norm(judged.project(pooled.flatten(1))[None] + judged.place(positions))
+    for layer in judged.encoder:
+        x = layer(x, positions)
+    x = judged.last_norm(x)[0]
+    scores = judged.logits(x).softmax(-1)[:, :-1]
+    deltas = judged.box(x)
+    boxes = BoxCoder((10.0, 10.0, 5.0, 5.0)).decode(deltas, [proposals])  # (R, 80, 4)
+    boxes = clip_boxes_to_image(boxes, (height, width)) / torch.tensor([width, height, width, height])
+    sure, place = scores.flatten().topk(min(3000, scores.numel()))
+    where, kind = boxes.reshape(-1, 4)[place], place % row.classes
+    kept = batched_nms(where, sure, kind, 0.7)[: module.roi_heads.detections_per_img]
+    return things(where[kept], sure[kept], kind[kept])
+
+
 PIPELINES: dict[str, Callable[[Row, Any, NDArray[np.uint8]], Arrays]] = {
     **dict.fromkeys(("ssd", "retinanet", "fcos", "faster_rcnn", "mask_rcnn"), torchvision_detector),
     "torchvision_semantic": torchvision_segmenter,
@@ -292,6 +325,7 @@ PIPELINES: dict[str, Callable[[Row, Any, NDArray[np.uint8]], Arrays]] = {
     "max_deeplab": max_deeplab,
     "panoptic_fpn": panoptic_fpn,
     "tsp_fcos": tsp_fcos,
+    "tsp_rcnn": tsp_rcnn,
 }
 
 

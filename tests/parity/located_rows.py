@@ -80,6 +80,7 @@ NOT_EVERY_DAY = {
         # Sides of 16 · k + 1, as the authors have them.
         _small("max_deeplab_s", 129, slots=16, width=16),
         _small("tsp_fcos_resnet50", 160, backbone="resnet18", layers=2),
+        _small("tsp_rcnn_resnet50", 160, backbone="resnet18", layers=2, proposals=60, things=20),
         # In a smaller picture neighbouring windows see exactly the same, and which of them stays is chance.
         _small("fast_rcnn_vgg16", 384),
         _small("rcnn_alexnet", 256),

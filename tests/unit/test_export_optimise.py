@@ -85,6 +85,31 @@ def test_batch_norm_and_padding_go_into_the_convolution_and_nothing_else_changes
     compare(model, module)
 
 
+class Tower(nn.Module):
+    """One convolution for two sizes, with a norm for each, as in a tower over the levels of a pyramid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3, padding=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(2))
+        for norm in self.norms:
+            nn.init.uniform_(norm.running_mean)  # type: ignore[arg-type]
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine, coarse = (norm(self.convolution(y)).relu() for norm, y in zip(self.norms, (x, x[..., ::2]), strict=True))
+        return torch.cat([fine.mean((2, 3)), coarse.mean((2, 3))], 1)
+
+
+def test_a_convolution_that_serves_two_norms_takes_in_each_of_them() -> None:
+    torch.manual_seed(0)
+    module = Classifier(Tower(), nn.Linear(8, 4), HALF, HALF).eval()
+    model = optimise(to_onnx(module, (12, 10), OUTPUTS))
+    kinds = [node.op_type for node in model.graph]
+    assert (kinds.count("Conv"), kinds.count("BatchNormalization")) == (2, 0)
+    compare(model, module)
+
+
 def test_no_weight_is_stored_twice_and_no_path_of_this_machine_at_all() -> None:
     module = as_classifier(Small().eval(), "fc", HALF, HALF)
     data = ir.to_proto(optimise(to_onnx(module, (12, 10), OUTPUTS))).SerializeToString()

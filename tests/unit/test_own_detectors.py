@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from export.architectures.mobiledet import SHAPES, MobileDet, MobileDetBlock, anchors
 from export.architectures.panoptic_fpn import SemanticBranch
 from export.architectures.tsp import EncoderLayer, places
+from export.architectures.tsp_rcnn import Judged, ProposalHead, waves
 from export.heads.panoptic_fpn import joined, pasted
 
 NOTHING = 255
@@ -117,3 +118,34 @@ def test_an_encoder_layer_does_not_care_for_the_order_of_places() -> None:
     order = torch.randperm(9)
     assert torch.allclose(layer(x, positions)[:, order], layer(x[:, order], positions[:, order]), atol=1e-5)
     assert not torch.allclose(layer(x, positions), layer(x, positions.flip(1)), atol=1e-3)
+
+
+def test_nobody_looks_at_a_proposal_that_is_none() -> None:
+    torch.manual_seed(0)
+    judged = Judged(classes=5, layers=2).eval()
+    pooled, boxes = torch.randn(2, 6, 256, 7, 7), torch.rand(2, 6, 4).sort(-1).values
+    there = torch.tensor([[True, True, True, True, False, False], [True] * 6])
+    logits, deltas = judged(pooled, boxes, there)
+    assert (logits.shape, deltas.shape) == ((2, 6, 6), (2, 6, 5, 4))
+    alone, alone_deltas = judged(pooled[:1, :4], boxes[:1, :4], there[:1, :4])
+    torch.testing.assert_close(logits[:1, :4], alone, rtol=0, atol=1e-5)
+    torch.testing.assert_close(deltas[:1, :4], alone_deltas, rtol=0, atol=1e-5)
+    everybody, _ = judged(pooled, boxes, torch.ones_like(there))
+    assert not torch.allclose(logits[0, :4], everybody[0, :4], atol=1e-3)
+
+
+def test_levels_share_their_convolutions_and_have_a_norm_each() -> None:
+    head = ProposalHead().eval()
+    shapes = [tuple(one.shape) for one in head([torch.randn(1, 256, side, side) for side in (16, 8, 4, 2, 1)])[1]]
+    assert shapes == [(1, 36, side, side) for side in (16, 8, 4, 2, 1)]
+    kinds = [type(layer) for layer in head.modules()]
+    assert (kinds.count(nn.Conv2d), kinds.count(nn.BatchNorm2d)) == (2 * (2 + 1), 2 * 2 * 5)
+
+
+def test_where_a_proposal_is_tells_every_side_of_it_apart() -> None:
+    boxes = torch.tensor([[[0.1, 0.2, 0.5, 0.6], [0.1, 0.2, 0.5, 0.7]]])
+    first, second = waves(boxes)[0]
+    assert first.shape == (512,)
+    same = (first == second).reshape(8, 64).all(1).tolist()
+    # centre x, y, width, height, left, top, right, bottom: the bottom, and with it centre and height, differ
+    assert same == [True, False, True, False, True, True, True, False]
