@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import EngineFailed, InvalidParameter
+from service.tasks.shortest import shortest
 
 # Half precision leaves a softmax over a thousand classes well within it; logits are far outside.
 _SUM_TOLERANCE = 0.01
@@ -47,7 +48,7 @@ def most_likely(
     scaled = probabilities if temperature == 1.0 else _with_temperature(probabilities, temperature)  # (C,)
     # Ranked before scaling: close to temperature 0 all but the first underflow to the same score.
     order = _ranked(probabilities, top_k)
-    return [Label(names[i], i, score) for i, score in zip(order.tolist(), scaled[order].tolist(), strict=True)]
+    return [Label(names[i], i, score) for i, score in zip(order.tolist(), shortest(scaled[order]), strict=True)]
 
 
 def _ranked(probabilities: NDArray[np.floating], top_k: int) -> NDArray[np.intp]:

@@ -100,6 +100,13 @@ def test_what_is_not_wanted_is_left_out() -> None:
     assert [f.slot for f in find(arrays, as_is(), NAMES, Wanted(0.0, 9, frozenset({0})))] == [0, 2]
 
 
+def test_a_score_reads_as_one_would_write_it_and_asking_for_just_that_much_finds_it() -> None:
+    arrays = outputs(((0.1, 0.2, 0.5, 0.6), 0.6087, 0), ((0, 0, 1, 1), 0.6086, 1))
+    assert float(arrays["scores"][0]) != 0.6087, "a float32 is not: the test would show nothing"
+    assert [f.score for f in find(arrays, as_is(), NAMES, EVERYTHING)] == [0.6087, 0.6086]
+    assert [f.slot for f in find(arrays, as_is(), NAMES, Wanted(0.6087, 9))] == [0]
+
+
 def test_empty_slots_are_nothing_even_at_threshold_zero_and_whatever_they_hold() -> None:
     arrays = outputs()
     arrays["boxes"][:] = math.nan
