@@ -103,7 +103,10 @@ class Permits:
     def presses(self, client: str) -> bool:
         """Whether the crowd is thinned, and the client was let in more often than an equal part of the times."""
         now_s = self._clock()
-        return self._shared and now_s < self._thinned_until_s and self._above(client, self._present(now_s), now_s)
+        if not self._shared or now_s >= self._thinned_until_s:
+            return False
+        present = self._present(now_s)
+        return present > 1 and self._above(client, present, now_s)
 
     def give(self, client: str) -> None:
         self.in_flight -= 1

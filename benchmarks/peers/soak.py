@@ -2,7 +2,8 @@
 
     python -m benchmarks.peers.soak [--minutes 30]
 
-Growth counts from the end of the second minute, when everything that is made at first use has been made.
+Growth counts from the end of the second minute, and once more from the end of the fifth: some of what is made at first
+use waits for a request that finds the machine idle, which at 70 % may take minutes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from benchmarks.peers.contestants import OURS, ROOT, Running, running
 from benchmarks.peers.processes import memory_mb
 
 LOAD = 0.7
-SETTLED_AFTER = 2
+SETTLED_AFTER_MINUTES = (2, 5)
 
 
 def main() -> None:
@@ -35,12 +37,21 @@ def main() -> None:
         limit_per_s = Bench([], pictures, asked.repository, until_s=0.0).limit_per_s(3.0)
         with running(OURS, asked.repository, Path(scratch) / "log") as server:
             minutes = [_minute(server, pictures, limit_per_s * LOAD, number) for number in range(asked.minutes)]
-    settled = minutes[min(SETTLED_AFTER, len(minutes)) - 1]["memory_mb"]
-    growth = round(100 * (minutes[-1]["memory_mb"] / settled - 1), 2)
+    growth = growth_percent([minute["memory_mb"] for minute in minutes])
     document = {"circumstances": circumstances(), "rate_per_s": round(limit_per_s * LOAD, 1), "growth_percent": growth}
     path = RESULTS / f"memory-{slug()}.json"
     path.write_text(json.dumps({**document, "minutes": minutes}, indent=1) + "\n", encoding="utf-8")
-    print(f"{settled} MB after {SETTLED_AFTER} minutes, {growth:+} % since -> {path}")
+    said = ", ".join(f"{percent:+} % since minute {minute}" for minute, percent in growth.items())
+    print(f"{minutes[-1]['memory_mb']} MB, {said} -> {path}")
+
+
+def growth_percent(memory_mb: Sequence[float]) -> dict[str, float]:
+    """Minute → how much more memory there is at the end than after that minute. memory_mb: one for each minute."""
+    return {
+        str(minute): round(100 * (memory_mb[-1] / memory_mb[minute - 1] - 1), 2)
+        for minute in SETTLED_AFTER_MINUTES
+        if minute <= len(memory_mb)
+    }
 
 
 def _minute(server: Running, pictures: Path, rate: float, number: int) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from export.catalogue.row import Rgb
+from export.catalogue.row import Rgb, Row
 
 THINGS = ("boxes", "scores", "classes")
 
@@ -54,6 +54,17 @@ class LocatedGraph(nn.Module):
 
     def enliven(self) -> None:
         return None
+
+
+class OverPixels(LocatedGraph):
+    """A network that takes the row's normalised pixels."""
+
+    def __init__(self, module: Any, row: Row) -> None:
+        super().__init__()
+        self.pixels = Normalise(row.mean, row.std)
+        self.module = module
+        self.size_hw = row.resize.size_hw
+        self.kinds = row.classes
 
 
 class Normalise(nn.Module):

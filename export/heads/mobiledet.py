@@ -15,7 +15,7 @@ from torch import Tensor
 from export.architectures.mobiledet import CLASS_SLOTS, anchors
 from export.catalogue.row import Row
 from export.heads.coco import THING_IDS, repeated, unused
-from export.heads.located import THINGS, Final, LocatedGraph, Normalise, clip_px, silent, take
+from export.heads.located import THINGS, Final, OverPixels, clip_px, silent, take
 from export.heads.nms import keep_best
 from export.heads.one_stage import decode_deltas
 
@@ -28,7 +28,7 @@ COUNT = 100
 MOST_GROWTH = 4.135
 
 
-class MobileDetBoxes(LocatedGraph):
+class MobileDetBoxes(OverPixels):
     """boxes, scores, classes; then of every anchor its logits (N, P, 91) and box (N, P, 4) in 0..1."""
 
     outputs: ClassVar[tuple[str, ...]] = THINGS
@@ -37,9 +37,7 @@ class MobileDetBoxes(LocatedGraph):
     ids: Tensor
 
     def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
+        super().__init__(module, row)
         with torch.no_grad():
             maps = module.maps(torch.zeros(1, 3, *row.resize.size_hw))
         self.register_buffer("anchors", anchors([(one.shape[-2], one.shape[-1]) for one in maps]))

@@ -16,11 +16,11 @@ from torchvision.models.detection.image_list import ImageList
 
 from export.catalogue.row import Row
 from export.heads.coco import THING_IDS, repeated, unused
-from export.heads.located import THINGS, Final, LocatedGraph, Normalise, clip_px, silent, take, to_unit
+from export.heads.located import THINGS, Final, OverPixels, clip_px, silent, take, to_unit
 from export.heads.nms import keep_best, nms_keep_op
 
 
-class OneStage(LocatedGraph):
+class OneStage(OverPixels):
     """boxes, scores, classes; then the logits (N, P, 91) and boxes (N, P, 4) px of every anchor."""
 
     outputs: ClassVar[tuple[str, ...]] = THINGS
@@ -29,10 +29,7 @@ class OneStage(LocatedGraph):
     ids: Tensor
 
     def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
-        self.size_hw = row.resize.size_hw
+        super().__init__(module, row)
         self.count = int(module.detections_per_img)
         self.register_buffer("ids", torch.tensor(THING_IDS))
         blank = torch.zeros(1, 3, *self.size_hw)

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from export.catalogue.row import Row
 from export.heads.coco import THING_IDS, unused
-from export.heads.located import THINGS, Final, LocatedGraph, Normalise, cxcywh_to_xyxy, silent, take
+from export.heads.located import THINGS, Final, OverPixels, cxcywh_to_xyxy, silent, take
 
 
-class Queries(LocatedGraph):
+class Queries(OverPixels):
     """boxes, scores, classes of all queries; then the class logits and the boxes as the network gives them."""
 
     outputs = THINGS
@@ -25,9 +25,7 @@ class Queries(LocatedGraph):
     ids: Tensor
 
     def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
+        super().__init__(module, row)
         self.register_buffer("ids", torch.tensor(THING_IDS))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:

@@ -19,7 +19,7 @@ from torchvision.ops import roi_align
 from export.catalogue.row import Row
 from export.heads.coco import PANOPTIC_IDS, STUFF, THINGS
 from export.heads.located import THINGS as THING_OUTPUTS
-from export.heads.located import Final, LocatedGraph, Normalise, silent, to_unit
+from export.heads.located import Final, OverPixels, silent, to_unit
 
 # The map's value where there is no segment.
 NOTHING = 255
@@ -30,19 +30,12 @@ LEAST_VISIBLE = 0.8
 MASK_SIDE = 56
 
 
-class QueryMasks(LocatedGraph):
+class QueryMasks(OverPixels):
     """What the kinds of map share: the network, and its masks at the size that its library compares them at."""
 
     taps = ("logits", "mask_logits")
     # Mask2Former's masks are brought to this size before anything else is done with them, whatever the input's.
     frame_hw: tuple[int, int] | None = None
-
-    def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
-        self.size_hw = row.resize.size_hw
-        self.kinds = row.classes
 
     def raw(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (N, Q, C + 1), the last for no thing at all, and mask logits (N, Q, h, w)."""

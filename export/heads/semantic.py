@@ -5,27 +5,18 @@ image ─▶ network ─▶ logits (N, C, h, w) ─▶ bilinear to the input's s
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.catalogue.row import Row
-from export.heads.located import Final, LocatedGraph, Normalise
+from export.heads.located import Final, OverPixels
 
 
-class Semantic(LocatedGraph):
+class Semantic(OverPixels):
     """class_map (N, H, W); then the logits as the network gives them."""
 
     outputs = ("class_map",)
     taps = ("logits",)
-
-    def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
-        self.size_hw = row.resize.size_hw
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         logits = self.logits(self.pixels(image))

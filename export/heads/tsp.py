@@ -15,7 +15,7 @@ from torch import Tensor
 
 from export.architectures.tsp import STRIDES, places
 from export.catalogue.row import Row
-from export.heads.located import THINGS, Final, LocatedGraph, Normalise, clip_px, take, to_unit
+from export.heads.located import THINGS, Final, OverPixels, clip_px, take, to_unit
 from export.heads.nms import keep_best
 
 PROPOSALS = 700
@@ -25,7 +25,7 @@ IOU_THRESHOLD = 0.6
 COUNT = 100
 
 
-class TspFcosBoxes(LocatedGraph):
+class TspFcosBoxes(OverPixels):
     """boxes, scores, classes; then of every place the class logits (N, P, 80) that choose it."""
 
     outputs = THINGS
@@ -36,11 +36,7 @@ class TspFcosBoxes(LocatedGraph):
     strides: Tensor
 
     def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
-        self.size_hw = row.resize.size_hw
-        self.kinds = row.classes
+        super().__init__(module, row)
         with torch.no_grad():
             maps = module.backbone(torch.zeros(1, 3, *self.size_hw)).values()
         every = places([(one.shape[-2], one.shape[-1]) for one in maps])

@@ -20,7 +20,7 @@ from torchvision.ops.poolers import _setup_scales
 
 from export.catalogue.row import Row
 from export.heads.coco import THING_IDS, unused
-from export.heads.located import THINGS, Final, LocatedGraph, Normalise, clip_px, silent, take, to_unit
+from export.heads.located import THINGS, Final, OverPixels, clip_px, silent, take, to_unit
 from export.heads.nms import keep_best
 from export.heads.one_stage import decode_deltas
 
@@ -31,7 +31,7 @@ CANDIDATES = 3000
 LEAST_PROPOSAL_PX, LEAST_THING_PX = 1e-3, 1e-2
 
 
-class TwoStage(LocatedGraph):
+class TwoStage(OverPixels):
     """boxes, scores, classes; then of every anchor its objectness (N, P) and proposed box (N, P, 4) px."""
 
     outputs: ClassVar[tuple[str, ...]] = THINGS
@@ -41,10 +41,7 @@ class TwoStage(LocatedGraph):
     levels: Tensor
 
     def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
-        self.size_hw = row.resize.size_hw
+        super().__init__(module, row)
         self.rpn, self.roi = module.rpn, module.roi_heads
         blank = torch.zeros(1, 3, *self.size_hw)
         with torch.no_grad():

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from export.architectures.rcnn import FastRcnn
 from export.catalogue.row import Row
-from export.heads.located import THINGS, Final, LocatedGraph, Normalise, clip_px, take, to_unit
+from export.heads.located import THINGS, Final, OverPixels, clip_px, take, to_unit
 from export.heads.nms import keep_best
 from export.heads.one_stage import decode_deltas
 
@@ -29,7 +29,7 @@ COUNT = 100
 MOST_GROWTH = 4.135
 
 
-class Windows(LocatedGraph):
+class Windows(OverPixels):
     """boxes, scores, classes; then of every window its logits (N, R, C) and boxes by class (N, R · C, 4) px.
 
     Scores are a softmax's probabilities, or for R-CNN the sigmoid of an SVM's margin: an order, not a probability.
@@ -40,11 +40,7 @@ class Windows(LocatedGraph):
     windows: Tensor
 
     def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
-        self.size_hw = row.resize.size_hw
-        self.kinds = row.classes
+        super().__init__(module, row)
         self.fast = isinstance(module, FastRcnn)
         self.register_buffer("windows", grid(self.size_hw, FAST_SHARES if self.fast else SLOW_SHARES))  # (R, 4) px
 

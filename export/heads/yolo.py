@@ -6,14 +6,13 @@ class, at the overlap of the authors' code.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from export.architectures.yolo import ANCHORS_V2, ANCHORS_V3, BOXES, CELLS
-from export.catalogue.row import Row
-from export.heads.located import THINGS, Final, LocatedGraph, Normalise, clip_px, cxcywh_to_xyxy, take
+from export.heads.located import THINGS, Final, OverPixels, clip_px, cxcywh_to_xyxy, take
 from export.heads.nms import keep_best
 
 # Source: darknet, examples/detector.c and yolo.c.
@@ -23,18 +22,11 @@ CANDIDATES = 1000
 COUNT = 100
 
 
-class Yolo(LocatedGraph):
+class Yolo(OverPixels):
     """boxes, scores, classes; then of every box its scores by class (N, P, C) and edges (N, P, 4) in 0..1."""
 
     outputs: ClassVar[tuple[str, ...]] = THINGS
     taps: ClassVar[tuple[str, ...]] = ("class_scores", "points")
-
-    def __init__(self, module: Any, row: Row) -> None:
-        super().__init__()
-        self.pixels = Normalise(row.mean, row.std)
-        self.module = module
-        self.size_hw = row.resize.size_hw
-        self.kinds = row.classes
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         scores, boxes = self.read(self.pixels(image))

@@ -222,6 +222,20 @@ def test_only_who_was_let_in_more_often_than_others_in_a_thinned_crowd_presses()
     assert not crowd.permits.presses("flood")
 
 
+def test_nobody_presses_on_clients_that_have_left() -> None:
+    crowd = Crowd()
+    flood = crowd.fill("flood")
+    assert crowd.permits.take("calm")
+    crowd.now_s += 1.0
+    assert not crowd.permits.take("flood")
+    crowd.permits.missed("calm")
+    crowd.answer("flood", flood)
+    crowd.answer("calm", 1)
+    crowd.now_s += 1.5  # still thinned, but it is 2.5 s since the other asked
+    crowd.fill("flood")
+    assert not crowd.permits.presses("flood")
+
+
 def test_a_flood_that_misses_its_own_deadlines_thins_nobody() -> None:
     crowd = Crowd()
     assert crowd.permits.take("calm")
