@@ -4,7 +4,7 @@ are no weights that fit: MaX-DeepLab's are checkpoints of TensorFlow's."""
 from __future__ import annotations
 
 from export.catalogue.family import HALF, Pixels
-from export.catalogue.located import COCO, COCO_PANOPTIC, REDUCED, LocatedFamily, Quality, letterbox
+from export.catalogue.located import COCO, COCO_PANOPTIC, REDUCED, LocatedFamily, letterbox
 from export.catalogue.row import Row
 from service.manifest import ResizeRule
 
@@ -65,14 +65,6 @@ ROWS = (
     _mobiledet("edgetpu", (4.147, 4.20), WITH_STATISTICS.format("4.20")),
     _mobiledet("gpu", (13.069, 13.11)),
     TSP.row("tsp_fcos_resnet50", "tsp_fcos", FULL, (51.511, 51.5), constructor="tsp_fcos", batch=4),
-    TSP.row(
-        "tsp_rcnn_resnet50",
-        "tsp_rcnn",
-        FULL,
-        (63.697, 63.6),
-        constructor="tsp_rcnn",
-        quality=Quality(43.8, "AP", "coco-val2017", "the paper"),
-        batch=4,
-    ),
+    TSP.row("tsp_rcnn_resnet50", "tsp_rcnn", FULL, (63.697, 63.6), constructor="tsp_rcnn", batch=4),
     MAX_DEEPLAB.row("max_deeplab_s", "max_deeplab", PADDED, (61.9, 61.9), constructor="max_deeplab", batch=2),
 )
