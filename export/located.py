@@ -90,7 +90,7 @@ def _placed(picture: Image.Image, rule: ResizeRule) -> NDArray[np.uint8]:
 
 def reference_of(graph: LocatedGraph, pixels: NDArray[np.uint8]) -> Reference:
     """What torch gives for the pictures, in float64 and in float32."""
-    return Reference(pixels, _answers(copy.deepcopy(graph).double(), pixels), _answers(graph, pixels))
+    return Reference(pixels, _answers(copy.deepcopy(graph).double(), pixels), _answers(graph, pixels), graph.inner_step)
 
 
 def _answers(graph: LocatedGraph, pixels: NDArray[np.uint8]) -> Arrays:

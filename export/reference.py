@@ -23,11 +23,14 @@ class Reference:
     pixels      (N, H, W, 3) uint8
     float64     output name → (N, ...): the truth
     float32     the same from torch in float32: how much rounding alone moves it
+    inner_step  how far an output moves, as a share of its largest number, when a decision inside the network falls the
+                other way, as rounding may let it at any place; 0: none is taken inside
     """
 
     pixels: NDArray[np.uint8]
     float64: Arrays
     float32: Arrays
+    inner_step: float = 0.0
 
 
 def normalised(pixels: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:

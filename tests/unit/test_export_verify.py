@@ -195,6 +195,16 @@ def test_where_float32_is_noisy_the_cosine_may_fall_as_far_but_no_further(
     assert "cosine" in refusals(file, replace(reference, float64=off_by(0.5))), "no noise explains another answer"
 
 
+def test_a_network_that_decides_inside_may_be_off_by_one_decision_and_no_more(
+    tmp_path: Path, module: nn.Module, reference: Reference
+) -> None:
+    off_by_little = candidate(tmp_path, module, BROKEN["slightly off"][1])
+    assert "error" in refusals(off_by_little, reference)
+    deciding = replace(reference, inner_step=2e-3)
+    verify(off_by_little, PROMISED, deciding)
+    assert "error" in refusals(candidate(tmp_path, module, BROKEN["transposed input"][1]), deciding)
+
+
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, reference: Reference) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     assert set(refusals(tmp_path / "model.onnx", reference)) == {"load"}
