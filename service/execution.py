@@ -19,6 +19,7 @@ from service.ask import Ask, Finish, Raw
 from service.bodies import Picture
 from service.cache import Cache
 from service.circuits import Circuits
+from service.engines.freed_memory import hand_back
 from service.engines.protocol import Before, Engine, Job, Outputs, Pixels, SharesWorkers
 from service.errors import DeadlineExceeded, EngineError
 from service.image_header import ImageHeader, SizeLimits, read_header
@@ -60,6 +61,8 @@ class _DecodeItem:
 
 
 _NOTHING_RUN_MS = {"decode": 0.0, "queue": 0.0, "infer": 0.0}
+# Decoded, it is 50 MB and more, several times over, which every worker's heap would keep for the next one.
+_LARGE_PIXELS = 16_000_000
 _NOT_YET: Pixels = np.empty((0, 0, 0, 3), np.uint8)
 
 
@@ -69,7 +72,11 @@ def _pixels_of(decoded: tuple[Pixels, Geometry]) -> Pixels:
 
 
 def _decode(items: list[_DecodeItem]) -> list[tuple[Pixels, Geometry]]:
-    return [to_model_pixels(i.picture.data, i.header, i.rule, field=i.picture.field) for i in items]
+    try:
+        return [to_model_pixels(i.picture.data, i.header, i.rule, field=i.picture.field) for i in items]
+    finally:
+        if any(i.header.pixels >= _LARGE_PIXELS for i in items):
+            hand_back()
 
 
 def _finish(items: list[tuple[Finish, Raw]]) -> list[Any]:
