@@ -100,13 +100,15 @@ class Permits:
                 count.add(self._asked_s[client])
         return True
 
-    def presses(self, client: str) -> bool:
-        """Whether the crowd is thinned, and the client was let in more often than an equal part of the times."""
+    def presses(self, client: str) -> int | None:
+        """The most that the client may hold, if the crowd is thinned and it was let in more often than an equal part
+        of the times; else None."""
         now_s = self._clock()
         if not self._shared or now_s >= self._thinned_until_s:
-            return False
+            return None
         present = self._present(now_s)
-        return present > 1 and self._above(client, present, now_s)
+        above = present > 1 and self._above(client, present, now_s)
+        return self._part(client, present, now_s) if above else None
 
     def give(self, client: str) -> None:
         self.in_flight -= 1

@@ -272,8 +272,12 @@ class Pipeline:
         """One of the places for admitted requests, which clients share. Raises Overloaded, OverFairShare."""
         if not self.permits.take(client):
             held = self.permits.held(client)
-            if self.permits.presses(client):
-                raise OverFairShare(f"{held} requests of yours are in flight already, and others wait behind them")
+            most = self.permits.presses(client)
+            if most is not None:
+                raise OverFairShare(
+                    f"{held} requests of yours are in flight already, and others wait behind them",
+                    limit=f"{most} of one client while others wait",
+                )
             raise Overloaded(
                 f"{self.in_flight} requests are in flight already, {held} of them yours",
                 limit=f"{self.permits.limit} requests in flight",

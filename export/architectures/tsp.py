@@ -82,19 +82,25 @@ def _by_head(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[1], HEADS, WIDTH // HEADS).transpose(1, 2)
 
 
+def pyramid(backbone: str, stages: list[int], coarser: Any) -> nn.Module:
+    """torchvision's pyramid over those stages of a ResNet, and what `coarser` puts on top."""
+    made: nn.Module = resnet_fpn_backbone(
+        backbone_name=backbone,
+        weights=None,
+        norm_layer=nn.BatchNorm2d,
+        trainable_layers=5,
+        returned_layers=stages,
+        extra_blocks=coarser,
+    )
+    return made
+
+
 class TspFcos(nn.Module):
     """`local` and then `found`; which places go from one to the other is the head's choice."""
 
     def __init__(self, classes: int = 80, layers: int = 6, backbone: str = "resnet50") -> None:
         super().__init__()
-        self.backbone = resnet_fpn_backbone(
-            backbone_name=backbone,
-            weights=None,
-            norm_layer=nn.BatchNorm2d,
-            trainable_layers=5,
-            returned_layers=[2, 3, 4],
-            extra_blocks=LastLevelP6P7(PYRAMID, PYRAMID),
-        )
+        self.backbone = pyramid(backbone, [2, 3, 4], LastLevelP6P7(PYRAMID, PYRAMID))
         scoring: Any = FCOSClassificationHead(PYRAMID, 1, classes)
         self.class_tower, self.local_logits = scoring.conv, scoring.cls_logits
         self.box_tower = FCOSRegressionHead(PYRAMID, 1).conv

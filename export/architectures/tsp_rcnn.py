@@ -20,12 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
-from export.architectures.tsp import PYRAMID, WARMTH, WIDTH, EncoderLayer
+from export.architectures.tsp import PYRAMID, WARMTH, WIDTH, EncoderLayer, pyramid
 
 # Sides of the anchors in pixels, of P3 … P7, and their shapes.
 ANCHORS_PX = (
@@ -140,13 +139,7 @@ class TspRcnn(nn.Module):
         self, classes: int = 80, layers: int = 6, backbone: str = "resnet50", proposals: int = 700, things: int = 100
     ) -> None:
         super().__init__()
-        self.backbone = resnet_fpn_backbone(
-            backbone_name=backbone,
-            weights=None,
-            norm_layer=nn.BatchNorm2d,
-            trainable_layers=5,
-            extra_blocks=Coarser(),
-        )
+        self.backbone = pyramid(backbone, [1, 2, 3, 4], Coarser())
         head: Any = ProposalHead()
         self.rpn = RegionProposalNetwork(
             AnchorGenerator(ANCHORS_PX, (SHAPES,) * len(ANCHORS_PX)),

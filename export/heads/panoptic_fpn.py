@@ -44,7 +44,7 @@ class PanopticFpnMaps(TwoStageMasks):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.module.backbone(self.pixels(image))
-        objectness, points = self.anchored(list(maps.values()))
+        objectness, points = self.anchored(self.proposing(maps))
         aligned = [maps[name] for name in self.map_names]
         boxes, scores, classes = self.things(aligned, objectness, points)
         masks = pasted(self.masks(aligned, boxes, classes), boxes, self.size_hw)  # (N, K, H, W)

@@ -284,7 +284,7 @@ async def test_who_presses_on_somebody_who_was_late_is_told_that_others_come_fir
     assert permits.take("all")
     permits.missed("all")
     answer = await classify(guarded, bearer("vg_flood"), "tier=batch")
-    document = assert_problem(answer, 503, "over-fair-share")
+    document = assert_problem(answer, 503, "over-fair-share", limit="1 of one client while others wait")
     assert document["detail"].startswith(f"{permits.held('flood')} requests of yours")
     permits.give("all")
     permits.give("flood")
