@@ -107,8 +107,7 @@ class Permits:
         if not self._shared or now_s >= self._thinned_until_s:
             return None
         present = self._present(now_s)
-        above = present > 1 and self._above(client, present, now_s)
-        return self._part(client, present, now_s) if above else None
+        return self._part(client, present, now_s) if self._above(client, present, now_s) else None
 
     def give(self, client: str) -> None:
         self.in_flight -= 1
@@ -132,6 +131,7 @@ class Permits:
         return max(1, limit // max(1, present - 1))
 
     def _above(self, client: str, present: int, now_s: float) -> bool:
+        # Of one that is left alone the others' times are still counted among all: it is below.
         mine = self._let_in.get(client)
         return mine is not None and mine.at(now_s) * present >= self._let_in_of_all.at(now_s)
 
