@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from fastapi import FastAPI
 from service import problems, routes, routes_activity, routes_console, routes_locate, routes_v2
 from service.access_log import AccessLog
 from service.cache import Cache
+from service.cores import core_each, usable_cores
 from service.decision import Chooser
 from service.doors import Doors, describe_keys, require_closed_doors
 from service.engines.embedded import EmbeddedEngine
@@ -51,7 +51,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     settings = settings or Settings()
     require_closed_doors(settings)
     keys = KeyRing(Path(settings.api_keys_file)) if settings.api_keys_file else None
-    workers = Workers(settings.workers or os.cpu_count() or 1)
+    count = settings.workers or usable_cores()
+    workers = Workers(count, cores=core_each(count) if settings.pin_workers else ())
     predictor = Predictor(workers.count)
     metrics = Metrics()
     gateway = _join(settings, engine or _engine(settings, workers, predictor, metrics), workers, predictor, metrics)

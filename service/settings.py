@@ -63,7 +63,17 @@ class Settings(BaseSettings):
         60_000, gt=0, description="Longest budget accepted; also the time limit of a named model without a budget."
     )
 
-    workers: int = Field(0, ge=0, le=256, description="Threads that decode and infer; 0: one per core.")
+    workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Threads that decode and infer; 0: one per core, of those that a quota leaves.",
+    )
+    pin_workers: bool = Field(
+        True,
+        description="While work waits each worker stays on a core of its own, where they are as many as cores; off: "
+        "the kernel decides.",
+    )
     idle_cores: bool = Field(
         True, description="A picture that comes alone may have all cores; its model is then in memory twice."
     )

@@ -15,11 +15,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from service.backlog import Backlog, backlog
+from service.cores import OwnCore
 from service.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 from service.handover import Handover, call
 from service.thread_priority import step_back
@@ -42,10 +43,14 @@ _Answer = Callable[[Entry, Done[Any]], None]
 
 
 class Workers:
-    """`count` threads that always take the entry with the earliest deadline. Threads start with the first `run`."""
+    """`count` threads that always take the entry with the earliest deadline. Threads start with the first `run`.
 
-    def __init__(self, count: int, *, max_waiting: int = 4096) -> None:
+    cores  a core for each thread, on which it stays while work waits; none: they run where there is room
+    """
+
+    def __init__(self, count: int, *, max_waiting: int = 4096, cores: Sequence[int] = ()) -> None:
         self.count = count
+        self._cores = cores
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
         self._queue = WorkQueue()
@@ -53,7 +58,7 @@ class Workers:
         self._running: dict[int, float] = {}
         self._announced: dict[int, tuple[float, float]] = {}
         self._sequence = itertools.count()
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[int, threading.Thread] = {}
         self._handover = Handover()
         self._pace = TrackedPace()
         self._closed = False
@@ -147,7 +152,7 @@ class Workers:
         self._handover.hurry()
 
     def _join(self) -> None:
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join()
 
     def _put(self, entry: Entry) -> None:
@@ -162,30 +167,32 @@ class Workers:
 
     def _man(self) -> None:
         """One more thread, if fewer than `count` are alive. Raises Overloaded if there is none and none starts."""
-        alive = [thread for thread in self._threads if thread.is_alive()]
-        if len(alive) < self.count:
-            thread = threading.Thread(target=self._live, name=f"worker-{len(alive)}", daemon=True)
+        for place in range(self.count):
+            if place in self._threads and self._threads[place].is_alive():
+                continue
+            thread = threading.Thread(target=self._live, args=(place,), name=f"worker-{place}", daemon=True)
             try:
                 thread.start()
-                alive.append(thread)
+                self._threads[place] = thread
             except RuntimeError as err:  # the system allows no more threads
                 log.error("no worker thread could be started: %s", err)
-                if not alive:
+                if not any(other.is_alive() for other in self._threads.values()):
                     raise Overloaded("no worker thread could be started") from err
-        self._threads = alive
+            return
 
     def _forget(self, entry: Entry) -> None:
         with self._changed:
             self._queue.give_up(entry)
 
-    def _live(self) -> None:
+    def _live(self, place: int) -> None:
         """A thread's life. Whatever gets out of the work (something raised into the thread from outside, a bug in the
         queue) is answered to those whose work it held, and ends neither the thread nor its place in the books."""
         step_back(_STEPS_BACK)
+        own_core = OwnCore(self._cores[place] if self._cores else None)
         held: list[Entry] = []
         while True:
             try:
-                self._work(held)
+                self._work(held, own_core)
                 return
             except BaseException as err:
                 log.critical("a worker was interrupted by %r; it goes on", err)
@@ -195,7 +202,7 @@ class Workers:
                     _fail(entry, err)
                 held.clear()
 
-    def _work(self, held: list[Entry]) -> None:
+    def _work(self, held: list[Entry], own_core: OwnCore) -> None:
         """Works until `close`; `held` has what was taken from the queue and not answered yet."""
         while True:
             if not self._queue:
@@ -204,6 +211,7 @@ class Workers:
                 self._idle += 1
                 try:
                     while not self._queue and not self._closed:
+                        own_core.leave()
                         self._changed.wait()
                 finally:
                     self._idle -= 1
@@ -215,6 +223,8 @@ class Workers:
                     expected_s, began_s = cost_s(batch), time.monotonic()
                     self._running[threading.get_ident()] = began_s + expected_s
                     self._handover.hurry(held_for_s=_SOON_S if 0.0 < expected_s <= _SOON_S else 0.0)
+            if self._queue:
+                own_core.keep()
             for entry in hopeless:
                 _fail(entry, DeadlineExceeded("the work could no longer finish in time and was not begun"))
             if batch:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from service.cores import usable_cores
 
 
 def plan(
@@ -21,7 +22,7 @@ def plan(
     target: Annotated[float, typer.Option(help="Share of each tier to be answered in time.")] = 0.99,
     max_replicas: Annotated[int | None, typer.Option(min=1, help="No more than so many in all.")] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores of a replica, where profiles are of a CPU.")] = (
-        os.cpu_count() or 1
+        usable_cores()
     ),
     picture: Annotated[str, typer.Option(metavar="WxH", help="A typical JPEG, for the time to decode it.")] = "640x480",
     write: Annotated[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from service.cli.gateway import Where, failed, ready_gateway, run
 from service.cli.pictures import PictureFile, check_targets, find_pictures
 from service.cli.reports import CsvReport, JsonReport, Report, TableReport, Task, reason
 from service.client import AsyncClient, ClientError
+from service.cores import usable_cores
 
 _PARALLEL_TO_A_SERVER = 8
 _PARALLEL_A_CORE = 2
@@ -75,7 +75,7 @@ def ask_about(
     given = {name: value for name, value in options.items() if value is not None}
     if not {"tier", "budget_ms", "model"} & given.keys():
         given["tier"] = "batch"  # nobody waits for one picture of many: the most accurate model that there is
-    at_once = parallel or (_PARALLEL_TO_A_SERVER if where.server else _PARALLEL_A_CORE * (os.cpu_count() or 1))
+    at_once = parallel or (_PARALLEL_TO_A_SERVER if where.server else _PARALLEL_A_CORE * usable_cores())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # a file's name may be any bytes: they are shown as they are

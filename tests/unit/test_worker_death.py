@@ -81,10 +81,10 @@ async def test_a_thread_that_is_gone_is_replaced(one: Workers, monkeypatch: pyte
     dead = threading.Thread(target=lambda: None)
     dead.start()
     dead.join()
-    one._threads.append(dead)
+    one._threads[0] = dead
     async with asyncio.timeout(HANG_S):
         assert (await one.run(Lane("lane", echo), 1)).result == 1
-    assert [thread.is_alive() for thread in one._threads] == [True]
+    assert [thread.is_alive() for thread in one._threads.values()] == [True]
 
 
 async def test_where_no_thread_can_be_started_it_says_so(one: Workers, monkeypatch: pytest.MonkeyPatch) -> None:

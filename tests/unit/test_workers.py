@@ -315,7 +315,7 @@ async def test_closing_fails_what_waits_lets_finish_what_runs_and_ends_the_threa
     async with asyncio.timeout(HANG_S):
         assert (await running).result == "gate"
         await closing
-    assert not any(thread.is_alive() for thread in workers._threads)
+    assert not any(thread.is_alive() for thread in workers._threads.values())
     assert order.runs == []
     with pytest.raises(EngineUnavailable):
         await workers.run(Lane("lane", order.run), "too late")
