@@ -11,7 +11,7 @@ from typing import Literal, get_args, get_origin
 from prometheus_client.metrics_core import Metric
 from pydantic.fields import FieldInfo
 
-from benchmarks import routing_summary
+from benchmarks import pinned_workers, routing_summary
 from benchmarks.device import RESULTS
 from benchmarks.peers import report
 from export.catalogue import starter
@@ -149,12 +149,18 @@ def openvino_table() -> str:
     return "\n".join([*heading, *rows])
 
 
+def pinned_table() -> str:
+    paths = sorted(RESULTS.glob("pinned-workers-*.json"))
+    return "\n\n".join(pinned_workers.table(json.loads(path.read_text(encoding="utf-8"))) for path in paths)
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings.md", settings_table),
     "metrics": ("metrics.md", metrics_table),
     "parameters": ("api.md", parameters_table),
     "errors": ("api.md", errors_table),
     "openvino": ("quantisation.md", openvino_table),
+    "pinned": ("benchmarks.md", pinned_table),
     "peers": ("benchmarks.md", peers_tables),
     "routing-simulation": ("routing-benchmark.md", routing_summary.simulation_table),
     "routing-shared": ("routing-benchmark.md", routing_summary.shared_table),

@@ -81,14 +81,18 @@ class Bench:
         self._left = plan.cells(len(self._servers))
         for turn in range(plan.rounds):
             for level in plan.levels(limit_per_s):
-                about = {"round": turn, "kind": level.kind, "level": level.name}
-                if level.kind == "closed":
-                    yield {**about, "contestant": LIMIT, **self._repeated(lambda: self._limit(plan.seconds))}
-                order = list(self._servers)
-                random.Random(turn * 100 + level.clients + level.share).shuffle(order)
-                for server in order:
-                    cell = self._repeated(partial(self._cell, server, level, plan.seconds, turn))
-                    yield {**about, "contestant": server.contestant.name, **cell}
+                yield from self.level(level, plan.seconds, turn)
+
+    def level(self, level: Level, seconds: float, turn: int) -> Iterator[Row]:
+        """One round of it: in closed loop the limit first, then everybody in this round's order."""
+        about = {"round": turn, "kind": level.kind, "level": level.name}
+        if level.kind == "closed":
+            yield {**about, "contestant": LIMIT, **self._repeated(lambda: self._limit(seconds))}
+        order = list(self._servers)
+        random.Random(turn * 100 + level.clients + level.share).shuffle(order)
+        for server in order:
+            cell = self._repeated(partial(self._cell, server, level, seconds, turn))
+            yield {**about, "contestant": server.contestant.name, **cell}
 
     def _repeated(self, measure: Callable[[], Row]) -> Row:
         """The least disturbed of up to 1 + REPEATS measurements."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from service.cores import allowed_cores, stay_on
 from service.tracked import TrackedQuantile
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class IdleCores:
         self._wide = _median()
         self._narrow = _median()
         self._asked = 0
+        self._try_again = False
 
     def session(self) -> Any | None:
         """The session with all cores, or None: one thread is as fast here, or the session is still being opened."""
@@ -52,9 +54,11 @@ class IdleCores:
             return None
         if self._wide.value == 0.0:
             return session
-        pays = self._wide.value <= _GAIN * self._narrow.value
-        the_other_way = self._asked % _TRY_EVERY == 0
-        return session if pays is not the_other_way else None
+        the_other_way = self._try_again or self._asked % _TRY_EVERY == 0
+        return session if self._pays() is not the_other_way else None
+
+    def _pays(self) -> bool:
+        return self._wide.value <= _GAIN * self._narrow.value
 
     def took(self, took_ms: float, *, wide: bool) -> float:
         """Tells what a lone run took; answers how much longer one thread would have taken, in ms."""
@@ -63,6 +67,10 @@ class IdleCores:
             median.value = took_ms
         else:
             median.observe(took_ms)
+        # A median moves slowly, and only with those who go that way: a try that went well is repeated at once, or a
+        # minute in which others used the cores would be remembered for hundreds of pictures.
+        went_well = took_ms <= _GAIN * self._narrow.value if wide else _GAIN * took_ms < self._wide.value
+        self._try_again = went_well and wide is not self._pays()
         return max(0.0, self._narrow.value - took_ms) if wide else 0.0
 
 
@@ -114,6 +122,7 @@ class Sessions:
         return len(self._open) < MOST_SESSIONS or self._asked - self._asked_last[next(iter(self._open))] > RESTED
 
     def _make(self, graph: Graph, path: Path, warm: Callable[[Any], None]) -> None:
+        stay_on(allowed_cores())  # not only on the one core of the worker that began this thread
         try:
             session = ort.InferenceSession(path, _options(self.threads), providers=self._providers)
             warm(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from service.cores import allowed_cores, stay_on
 from service.engines.embedded import EmbeddedEngine
 from service.engines.idle_cores import MOST_SESSIONS, RESTED, IdleCores, Sessions
 from service.engines.protocol import Job, Outputs
@@ -51,6 +54,41 @@ def test_the_way_that_is_faster_here_is_taken(tiny_repository: Repository) -> No
         taken = [idle.session() is not None for _ in range(40)]
         assert (sum(taken) > 35) is expected
         assert (sum(taken) > 2) is expected
+
+
+def test_what_was_learnt_while_others_used_the_cores_is_soon_forgotten(tiny_repository: Repository) -> None:
+    pool = Sessions(2, CPU)
+    idle = IdleCores(pool, ("tiny", ""), onnx_path(tiny_repository[0] / "tiny"), nothing)
+    opened(pool, "tiny", onnx_path(tiny_repository[0] / "tiny"))
+
+    def lone_pictures(count: int, wide_ms: float, narrow_ms: float) -> list[bool]:
+        taken = []
+        for _ in range(count):
+            wide = idle.session() is not None
+            idle.took(wide_ms if wide else narrow_ms, wide=wide)
+            taken.append(wide)
+        return taken
+
+    lone_pictures(300, wide_ms=8.0, narrow_ms=5.0)
+    assert sum(lone_pictures(64, wide_ms=8.0, narrow_ms=5.0)) == 1, "slower: tried now and then"
+    assert sum(lone_pictures(150, wide_ms=2.5, narrow_ms=5.0)[-20:]) >= 19
+    assert sum(lone_pictures(150, wide_ms=2.5, narrow_ms=1.0)[-20:]) <= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads stay on no core here")
+def test_a_session_has_all_cores_though_a_worker_that_stays_on_one_opened_it(tiny_repository: Repository) -> None:
+    pool, ran_on = Sessions(2, CPU), []
+
+    def on_one_core() -> None:
+        stay_on({allowed_cores()[0]})
+        path = onnx_path(tiny_repository[0] / "tiny")
+        assert pool.get(("tiny", ""), path, lambda session: ran_on.append(os.sched_getaffinity(0))) is None
+
+    thread = threading.Thread(target=on_one_core)
+    thread.start()
+    thread.join()
+    pool.close()
+    assert ran_on == [set(allowed_cores())]
 
 
 def test_what_was_saved_is_told(tiny_repository: Repository) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import pinned_workers
 from benchmarks.peers import processes, report, summary
 from benchmarks.peers.cells import LIMIT, REPEATS, Bench
 from benchmarks.peers.contestants import CONTESTANTS, PEERS_FIELD
@@ -226,3 +227,16 @@ def test_a_cell_without_an_answer_spoils_neither_tables_nor_plot(tmp_path: Path)
     assert "0 (0.00), 6 failed" in report.tables(document)
     report.plot(document, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 0
+
+
+def test_workers_with_and_without_cores_are_compared_within_a_round() -> None:
+    def cell(turn: int, name: str, per_s: float) -> dict[str, Any]:
+        about = {"busy": turn == 2, "level": "8 clients", "round": turn, "contestant": name}
+        return {**about, "per_s": per_s, "p50_ms": 10.0 + turn, "p99_ms": 20.0}
+
+    per_s = ((100.0, 80.0, 90.0), (50.0, 30.0, 45.0), (10.0, 4.0, 5.0))
+    names = (LIMIT, pinned_workers.FREE, pinned_workers.PINNED)
+    cells = [cell(turn, name, value) for turn, row in enumerate(per_s) for name, value in zip(names, row, strict=True)]
+    alone, beside = pinned_workers.summary(cells)
+    assert (alone["busy"], alone["free"]["of_limit"], alone["pinned"]["of_limit"]) == (False, 0.7, 0.9)
+    assert (beside["busy"], beside["free"]["of_limit"], beside["pinned"]["p50_ms"]) == (True, 0.4, 12.0)
