@@ -95,7 +95,8 @@ async def _first_to_succeed(chosen: asyncio.Future[Inferred], hedge: asyncio.Fut
 
 async def _let_go(task: asyncio.Future[Inferred]) -> None:
     """Cancels what is no longer wanted, and looks at how it ended, so that nothing is reported as never retrieved."""
-    task.cancel()
-    await asyncio.wait((task,))
+    if not task.done():  # waiting for what is done would still be one more turn of the event loop
+        task.cancel()
+        await asyncio.wait((task,))
     if not task.cancelled():
         task.exception()
