@@ -181,11 +181,11 @@ async def _as_png(gateway: FakeGateway, image: Image.Image, kind: str) -> NDArra
 async def test_the_clients_overlay_is_the_gateways(
     task: str, kind: str | None, client: AsyncClient, gateway: FakeGateway
 ) -> None:
-    image = colours()
-    found = await getattr(client, task)(image, **({"kind": kind} if kind else {}))
+    image, asked = colours(), {"late": "return", **({"kind": kind} if kind else {})}
+    found = await getattr(client, task)(image, **asked)
     drawn = await gateway.client.post(
         f"/v1/{task}",
-        params={"overlay": "true", **({"kind": kind} if kind else {})},
+        params={"overlay": "true", **asked},
         content=encoded(image, "PNG"),
         headers={"Accept": "image/png"},
     )
