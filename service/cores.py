@@ -21,7 +21,7 @@ def usable_cores() -> int:
 
     Only Linux tells of less than the machine has.
     """
-    return math.ceil(min(len(allowed_cores()), _quota_cores()))
+    return max(1, math.ceil(min(len(allowed_cores()), _quota_cores())))
 
 
 def allowed_cores() -> list[int]:

@@ -41,7 +41,8 @@ def say(groups: Path, own: str, **files: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("quota", "expected"), [("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1), ("max 100000", 8)]
+    ("quota", "expected"),
+    [("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1), ("0 100000", 1), ("max 100000", 8)],
 )
 def test_quota_of_version_2(groups: Path, quota: str, expected: int) -> None:
     say(groups, "0::/", cpu_max=quota)
