@@ -10,6 +10,7 @@ from export.catalogue.row import Row
 from export.export_row import make_graph
 from export.external_data import entry_bytes
 from export.profile import count_flops, device
+from export.run_table import error_of
 from export.sources import Source
 from export.weights import load
 from service.entry_files import onnx_path
@@ -17,7 +18,7 @@ from service.entry_files import onnx_path
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What is known of a graph that has passed."""
+    """What is known of a graph that has passed; `error` is what that gate said."""
 
     weights: str
     params: int
@@ -25,6 +26,7 @@ class Proof:
     onnx_bytes: int
     gates: int
     device: str
+    error: str
 
 
 def prove(row: Row, sources: tuple[Source, ...]) -> Proof:
@@ -42,4 +44,5 @@ def prove(row: Row, sources: tuple[Source, ...]) -> Proof:
             onnx_bytes=entry_bytes(entry),
             gates=len(graph.results),
             device=device(),
+            error=error_of(graph.results),
         )

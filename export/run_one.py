@@ -1,12 +1,15 @@
 """One row of `vision-export --all`, in a process of its own: `python -m export.run_one`. Not meant to be typed.
 
-Its memory is bounded by the process itself, its time by the parent; what became of it goes into a file.
+Its memory is bounded by the process itself, its time by the parent, and by itself should the parent be killed; what
+became of it goes into a file.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import resource
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from export.catalogue.registry import find
 from export.catalogue.row import Row
 from export.errors import ExportError
 from export.outcome import Outcome, Plan
+from export.run_table import error_of
 from export.sources import parse_choice, sources_of
 
 
@@ -25,9 +29,10 @@ from export.sources import parse_choice, sources_of
 class Order:
     """What the child is told.
 
-    prove_only  the row goes through its gates and leaves no entry
-    most_bytes  of private memory, 0 for no bound
-    report      the file where the result goes
+    prove_only      the row goes through its gates and leaves no entry
+    most_seconds    until the process ends itself; infinity for no bound
+    most_bytes      of private memory, 0 for no bound
+    report          the file where the result goes
     """
 
     name: str
@@ -35,6 +40,7 @@ class Order:
     weights: str
     force: bool
     prove_only: bool
+    most_seconds: float
     most_bytes: int
     report: str
 
@@ -56,6 +62,7 @@ def measured(outcome: Outcome) -> dict[str, object]:
         "gates": len(card.verification),
         "p50_ms": dict(profile.p50_ms_by_batch).get(1) if profile else None,
         "device": profile.device if profile else "",
+        "error": error_of(card.verification),
     }
 
 
@@ -75,6 +82,9 @@ def proved(row: Row, order: Order) -> dict[str, object]:
 
 def main() -> None:
     order = Order(**json.loads(sys.argv[1]))
+    if math.isfinite(order.most_seconds):
+        # Later than the parent, which began to count before this process was there. Nobody handles it: it ends us.
+        signal.setitimer(signal.ITIMER_REAL, order.most_seconds)
     if order.most_bytes:
         # A row that wants more gets a MemoryError and fails; without it the machine would choose what to kill.
         resource.setrlimit(resource.RLIMIT_DATA, (order.most_bytes, order.most_bytes))

@@ -6,6 +6,7 @@ A row is `passed` (exported, through every gate), `failed`, or not in the file: 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ class Run:
     seconds     wall clock of the process, from its start to its end
     peak_mb     most memory that the process had at any time
     device      processor, number of cores, and the libraries' versions
+    error       what the gate `error` said: output by output, how far it is off and how far it may be
     """
 
     name: str
@@ -40,6 +42,13 @@ class Run:
     gates: int = 0
     p50_ms: float | None = None
     device: str = ""
+    error: str = ""
+
+
+def error_of(results: Iterable[tuple[str, str]]) -> str:
+    """What the gate `error` said, which of detectors and segmenters is `before_error`."""
+    said = dict(results)
+    return said.get("error") or said.get("before_error", "")
 
 
 def read_runs(path: Path) -> dict[str, Run]:
@@ -59,7 +68,7 @@ def write_runs(path: Path, runs: Mapping[str, Run]) -> None:
 
 
 def summary(rows: Iterable[Row], runs: Mapping[str, Run]) -> str:
-    """One sentence: how many rows, run, passed, failed; minutes and most memory of all runs."""
+    """One sentence: how many rows, run, passed, failed; the minutes added up, the most memory of one."""
     names = [row.name for row in rows]
     run = [runs[name] for name in names if name in runs]
     passed = sum(one.state == "passed" for one in run)
@@ -67,7 +76,7 @@ def summary(rows: Iterable[Row], runs: Mapping[str, Run]) -> str:
     peak_gb = max((one.peak_mb for one in run), default=0) / 1000
     return (
         f"{len(names)} rows: {len(run)} run, {passed} passed every gate, {len(run) - passed} failed, "
-        f"{len(names) - len(run)} not run; {minutes:.0f} minutes, {peak_gb:.1f} GB at most."
+        f"{len(names) - len(run)} not run; {minutes:.0f} minutes added up, {peak_gb:.1f} GB at most."
     )
 
 
@@ -77,16 +86,26 @@ def markdown(every_row: Iterable[Row], runs: Mapping[str, Run]) -> str:
     devices = sorted({run.device for run in runs.values() if run.device})
     head = ["# `vision-export --all`", "", summary(rows, runs), "", *(f"Measured on {device}." for device in devices)]
     head += ["Written by `vision-export --all --runs docs/catalogue-run.json`; `ms` is one picture on one thread.", ""]
-    head += ["| model | state | s | peak MB | M params | MB | gates | ms | why it failed |"]
-    head += ["|---|---|--:|--:|--:|--:|--:|--:|---|"]
+    head += ["| model | state | s | peak MB | M params | MB | gates | error ≤ allowed | ms | why it failed |"]
+    head += ["|---|---|--:|--:|--:|--:|--:|--:|--:|---|"]
     return "\n".join([*head, *(_line(row, runs.get(row.name)) for row in rows)]) + "\n"
 
 
 def _line(row: Row, run: Run | None) -> str:
     if run is None:
         twin = f"too large for 16 GB; proved by `{TWINS[row.name][0]}`" if row.name in TWINS else ""
-        return f"| `{row.name}` | not run | – | – | {row.params_millions:.2f} | – | – | – | {twin} |"
+        return f"| `{row.name}` | not run | – | – | {row.params_millions:.2f} | – | – | – | – | {twin} |"
     size = f"{run.onnx_bytes / 1e6:.1f}" if run.onnx_bytes else "–"
     took = f"{run.p50_ms:.1f}" if run.p50_ms else "–"
     cells = [f"`{run.name}`", run.state, f"{run.seconds:.0f}", str(run.peak_mb), f"{row.params_millions:.2f}"]
-    return "| " + " | ".join([*cells, size, str(run.gates) if run.gates else "–", took, run.reason]) + " |"
+    cells += [size, str(run.gates) if run.gates else "–", _closest(run.error), took, run.reason]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _closest(error: str) -> str:
+    """Of the outputs that the gate names, the one that has used most of what it may be off."""
+    said: list[tuple[str, str]] = re.findall(r"(\S+) ≤ (\S+?)(?:,|$)", error)
+    if not said:
+        return "–"
+    off, allowed = max(said, key=lambda pair: float(pair[0]) / float(pair[1]))
+    return f"{off} ≤ {allowed}"
