@@ -48,20 +48,20 @@ triton-install: .venv/.dev ## A real Triton from PyPI, without Docker; one line 
 triton: export triton-install ## Serve the repository with a real Triton
 	$(BIN)/python deploy/triton/serve.py $(TRITON_ARGS)
 
-soak: export ## Mixed load, model loads and faults for half an hour: MINUTES=30
+soak: export .venv/.dev ## Mixed load, model loads and faults for half an hour: MINUTES=30
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
 chaos: export triton-install ## Every fault on a running gateway, on both engines: 8 minutes; writes docs/reliability.md
 	$(BIN)/python -m benchmarks.chaos
 
-overload: export ## Ten times what the gateway can do, from a thousand connections: three minutes
+overload: export .venv/.dev ## Ten times what the gateway can do, from a thousand connections: three minutes
 	$(BIN)/python -m benchmarks.overload
 
 concurrency: export triton-install ## 64 clients at once, every answer compared with the one alone, on both engines: MINUTES=5
 	$(BIN)/python -m benchmarks.concurrency --minutes $(or $(MINUTES),5)
 	$(BIN)/python -m benchmarks.concurrency --minutes $(or $(MINUTES),5) --engine triton
 
-fairness: export ## What a client that floods leaves to another: four minutes
+fairness: export .venv/.dev ## What a client that floods leaves to another: four minutes
 	$(BIN)/python -m benchmarks.fairness
 
 peers-install: .venv-peers/.installed ## FastAPI, LitServe and BentoML in an environment of their own, to compare with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,8 @@ def export_all(
 ) -> None:
     """Export every row, each in a process of its own. Stopped, the same command goes on where it was.
 
-    Exit codes: 0 all passed, 1 some failed or were not run, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 all passed, 1 some failed or were not run, 2 wrong usage, 130 interrupted, 143 terminated,
+    129 the terminal was closed.
     """
     try:
         choice = parse_choice(weights)
@@ -49,9 +51,11 @@ def export_all(
         raise typer.BadParameter(f"{', '.join(unknown)}: not in the catalogue.", param_hint="NAME")
     rows = tuple(row for row in CATALOGUE.values() if not names or row.name in names)
     bounds = Bounds(minutes * 60, int(memory_gb * 1e9), stop_after * 60 if stop_after else float("inf"))
+    began_s = time.monotonic()
     done = run_all(rows, AllPlan(repository, choice, force, discard, runs, bounds, bool(names), jobs), console)
     console.print(runs_table(done.values()))
-    console.print(summary(rows, done), highlight=False)
+    took_min = (time.monotonic() - began_s) / 60
+    console.print(f"{summary(rows, done)} This run: {took_min:.0f} minutes, {jobs} at a time.", highlight=False)
     wanted = [row.name for row in rows if names or row.name not in TWINS]
     if any(name not in done or done[name].state == "failed" for name in wanted):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What is kept between runs: downloaded weights, and the plans that TensorRT built."""
+"""What is kept between runs: downloaded weights, the plans that TensorRT built, features that heads are trained on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ def weights_folder() -> Path:
 def engines_folder() -> Path:
     """`$VISION_CACHE/engines`, else the user's cache folder. Not where Triton may write: a plan is code."""
     return _cache_folder() / "engines"
+
+
+def training_folder(name: str) -> Path:
+    """What training the starter heads keeps under that name; made if missing."""
+    folder = _cache_folder() / "starter" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _cache_folder() -> Path:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from export.catalogue.row import HubWeights, Library, Network
 from export.errors import SourceUnreachable, WeightsError
+from export.hub_files import TIMM_ADDRESSES, TORCHVISION_STEMS
 
 # The whole wait for a hub that does not answer, name resolution included.
 PROBE_TIMEOUT_S = 4.0
@@ -79,14 +80,21 @@ def _ask(url: str) -> str:
 
 def require_or_cached(network: Network, source: HubWeights) -> None:
     """Returns if `fetch` stands a chance. Raises SourceUnreachable at once otherwise: torch is not imported to know."""
-    if not _seems_cached(network, source):
+    if _seems_cached(network, source):
+        return
+    if source.library == "timm" and network.constructor in TIMM_ADDRESSES:
+        _require_address(TIMM_ADDRESSES[network.constructor])
+    else:
         require(source.library)
 
 
 def _seems_cached(network: Network, source: HubWeights) -> bool:
     """Whether the library's cache holds something of that name. `fetch` looks closely."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    if source.library in ("timm", "transformers"):
+    checkpoints = Path(os.environ.get("TORCH_HOME") or caches / "torch") / "hub" / "checkpoints"
+    if source.library == "timm" and network.constructor in TIMM_ADDRESSES:
+        folder, pattern = checkpoints, TIMM_ADDRESSES[network.constructor].rpartition("/")[2]
+    elif source.library in ("timm", "transformers"):
         home_folder = Path(os.environ.get("HF_HOME") or caches / "huggingface")
         folder = Path(os.environ.get("HF_HUB_CACHE") or home_folder / "hub")
         pattern = f"models--timm--{network.constructor}.{source.tag}"
@@ -95,8 +103,7 @@ def _seems_cached(network: Network, source: HubWeights) -> bool:
     elif source.library == "pytorchcv":
         folder, pattern = _pytorchcv_folder(), f"{source.tag}-*.pth"
     else:
-        folder = Path(os.environ.get("TORCH_HOME") or caches / "torch") / "hub" / "checkpoints"
-        pattern = f"{network.constructor}[-_]*"
+        folder, pattern = checkpoints, f"{TORCHVISION_STEMS.get(network.constructor, network.constructor)}[-_]*"
     return any(folder.glob(pattern))
 
 
@@ -161,12 +168,17 @@ def _from_address(url: str) -> Path:
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
-        reason = _probe("https://" + (urlsplit(url).hostname or ""))
-        if reason:
-            raise SourceUnreachable(f"{urlsplit(url).hostname} cannot be reached ({reason}).")
+        _require_address(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), progress=False)
     return path
+
+
+def _require_address(url: str) -> None:
+    host = urlsplit(url).hostname or ""
+    reason = _probe(f"https://{host}")
+    if reason:
+        raise SourceUnreachable(f"{host} cannot be reached ({reason}).")
 
 
 def _from_pytorchcv(source: HubWeights) -> Path:

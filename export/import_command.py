@@ -13,6 +13,8 @@ from export.catalogue.registry import CATALOGUE
 from export.catalogue.row import Rgb
 from export.command_line import MANNERS
 from export.errors import ExportError
+from export.fp16.identity import fp16_name
+from export.quantisation.identity import int8_name
 from service.manifest import ResizeRule
 
 app = typer.Typer(**MANNERS)
@@ -40,10 +42,16 @@ def import_file(
     Exit codes: 0 done, 1 refused, 2 wrong usage, 130 interrupted.
     """
     called = name or file.stem
-    if not _NAME.fullmatch(called) or called in CATALOGUE:
-        raise typer.BadParameter(f"{called!r} is no name, or taken by the catalogue.", param_hint="--name")
+    if not _NAME.fullmatch(called) or called in _taken():
+        problem = f"{called!r} is no name, or taken by the catalogue or a variant of its models."
+        raise typer.BadParameter(problem, param_hint="--name")
     names = tuple(line.strip() for line in labels.read_text(encoding="utf-8").splitlines() if line.strip())
     _import(file, called, names, _rule(resize, size, shorter_side), (mean, std), output, repository)
+
+
+def _taken() -> set[str]:
+    """Names of every row and of the variants it may have."""
+    return {taken for name in CATALOGUE for taken in (name, int8_name(name), fp16_name(name))}
 
 
 def _rule(mode: Literal["crop", "squash"], size: tuple[int, int], shorter_side_px: int) -> ResizeRule:

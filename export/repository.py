@@ -1,24 +1,28 @@
 """The folder that is served: entries appear in it whole, or not at all.
 
-<repository>/.staging-NAME-PID/    being made by process PID
-<repository>/.old-NAME-PID/        the entry that is being replaced by it, for the length of two renames
-<repository>/NAME/                 served
+<repository>/.staging-NAME-RANDOM/    being made by the process that has it locked
+<repository>/.old-NAME-RANDOM/        the entry that is being replaced by it, for the length of two renames; locked too
+<repository>/NAME/                    served
+
+Exporters in several containers may share the folder: locks say who is at work (export.folder_lock), not process ids.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from export.catalogue.row import Row
 from export.errors import RepositoryError
 from export.external_data import external_data_is_whole
+from export.folder_lock import locked
 from export.sources import Source
 from service.entry_config import read_entry
 from service.entry_files import file_sha256, onnx_path
@@ -28,7 +32,12 @@ from service.manifest import ModelCard
 # To be raised whenever the same row and weights would give another graph, or be judged by other gates.
 EXPORTER_VERSION = 1
 
-_TEMPORARY = re.compile(r"\.(?P<kind>staging|old)-(?P<name>.+)-(?P<pid>\d+)")
+_TEMPORARY = re.compile(r"\.(?P<kind>staging|old)-(?P<name>.+)-[0-9a-f]+")
+
+
+def _temporary(repository: Path, kind: Literal["staging", "old"], name: str) -> Path:
+    """A path that nobody else has."""
+    return repository / f".{kind}-{name}-{secrets.token_hex(8)}"
 
 
 def recipe(row: Row, source: Source) -> str:
@@ -60,17 +69,22 @@ def entry_made_by(repository: Path, name: str, recipes: set[str]) -> ModelCard |
 @contextmanager
 def staging(repository: Path, name: str) -> Iterator[Path]:
     """A folder to make the entry in; gone afterwards, unless `publish` has moved it. Raises RepositoryError."""
-    folder = repository / f".staging-{name}-{os.getpid()}"
+    folder = _temporary(repository, "staging", name)
+    unwritable = f"{repository} cannot be written"
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        onnx_path(folder).parent.mkdir(parents=True)
+        folder.mkdir()
     except OSError as err:
-        raise RepositoryError(f"{repository} cannot be written: {err.strerror}.") from err
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        raise RepositoryError(f"{unwritable}: {err.strerror}.") from err
+    with locked(folder):
+        try:
+            onnx_path(folder).parent.mkdir()
+        except OSError as err:
+            raise RepositoryError(f"{unwritable}: {err.strerror}.") from err
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(folder: Path, repository: Path, name: str) -> Path:
@@ -80,25 +94,26 @@ def publish(folder: Path, repository: Path, name: str) -> Path:
     place. A process killed between the two leaves the old entry where `sweep` finds it.
     """
     entry = repository / name
-    old = repository / f".old-{name}-{os.getpid()}"
-    try:
-        if entry.exists():
-            entry.rename(old)
+    old = _temporary(repository, "old", name)
+    with locked(entry):
         try:
-            folder.rename(entry)
-        except OSError:
-            if old.exists():
-                old.rename(entry)
-            raise
-    except OSError as err:
-        raise RepositoryError(f"{entry} cannot be replaced: {err.strerror}.") from err
-    shutil.rmtree(old, ignore_errors=True)
+            if entry.exists():
+                entry.rename(old)
+            try:
+                folder.rename(entry)
+            except OSError:
+                if old.exists():
+                    old.rename(entry)
+                raise
+        except OSError as err:
+            raise RepositoryError(f"{entry} cannot be replaced: {err.strerror}.") from err
+        shutil.rmtree(old, ignore_errors=True)
     return entry
 
 
 def withdraw(repository: Path, name: str) -> None:
     """Takes the entry out of the repository, at once and whole. Raises RepositoryError."""
-    leaving = repository / f".staging-{name}-{os.getpid()}"  # what `sweep` removes, should this be killed half-way
+    leaving = _temporary(repository, "staging", name)  # what `sweep` removes, should this be killed half-way
     try:
         (repository / name).rename(leaving)
     except OSError as err:
@@ -112,23 +127,17 @@ def sweep(repository: Path) -> None:
         return
     for path in repository.iterdir():
         match = _TEMPORARY.fullmatch(path.name)
-        if match is None or _is_running(int(match["pid"])):
+        if match is None:
             continue
-        entry = repository / match["name"]
-        if match["kind"] == "old" and not entry.exists():
-            with contextlib.suppress(OSError):  # another run was quicker
-                path.rename(entry)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+        with locked(path) as abandoned:
+            if abandoned:
+                _clear(path, repository / match["name"] if match["kind"] == "old" else None)
 
 
-def _is_running(pid: int) -> bool:
-    if os.name == "nt":  # there os.kill ends the process instead of asking; then leftovers wait for a restart
-        return pid == os.getpid()
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+def _clear(path: Path, entry: Path | None) -> None:
+    """Back into the place of the entry it was, if nothing else has taken that; else away."""
+    if entry is not None and not entry.exists():
+        with contextlib.suppress(OSError):  # another run was quicker
+            path.rename(entry)
+    else:
+        shutil.rmtree(path, ignore_errors=True)

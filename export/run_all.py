@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -30,8 +31,11 @@ from export.repository import recipe, up_to_date
 from export.run_one import Order, command
 from export.run_table import Run, markdown, read_runs, write_runs
 from export.sources import Choice, sources_of
+from service.cores import usable_cores
 
 POLL_S = 0.1
+# Ctrl-C, `kill`, and a terminal that is closed.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,18 @@ class AllPlan:
 
 
 def run_all(rows: Iterable[Row], plan: AllPlan, console: Console) -> dict[str, Run]:
-    """Name → run, of this run and of those before it. The table's two files are up to date after every row."""
+    """Name → run, of this run and of those before it. The table's two files are up to date after every row.
+
+    A row that passed before counts as not run where that holds no more: another recipe, or its entry is not there.
+    """
     rows = tuple(rows)
     runs = read_runs(plan.runs)
     wanted = [row for row in smallest_first(rows) if plan.twins_too or row.name not in TWINS]
-    todo = [row for row in wanted if plan.force or not _is_done(row, plan, runs)]
+    not_done = [row for row in wanted if not _is_done(row, plan, runs)]
+    todo = wanted if plan.force else not_done
+    for row in not_done:
+        if row.name in runs and runs[row.name].state == "passed":
+            del runs[row.name]
     console.print(f"{len(wanted) - len(todo)} of {len(wanted)} rows are done already.", highlight=False)
     for row, run in _each(todo, plan, console):
         runs[row.name] = run
@@ -110,14 +121,17 @@ def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Ro
         running: dict[Future[Run], Row] = {}
         while True:
             while len(running) < plan.jobs and time.monotonic() - began_s <= plan.bounds.whole_run_s:
-                row = next(waiting, None)
+                row = None if stop.is_set() else next(waiting, None)
                 if row is None:
                     break
                 running[pool.submit(run_one, row, plan, stop)] = row
             if not running:
                 break
             progress.update(task, description=", ".join(row.name for row in running.values()))
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            ended = wait(running, return_when=FIRST_COMPLETED).done
+            if stop.is_set():
+                break
+            for future in ended:
                 progress.advance(task)
                 console.print(_sentence(future.result()), soft_wrap=True, highlight=False, markup=False)
                 yield running.pop(future), future.result()
@@ -127,13 +141,29 @@ def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Ro
 
 @contextmanager
 def _stopped_early() -> Iterator[threading.Event]:
-    """An event that is set when the run is interrupted: children are in sessions of their own, Ctrl-C misses them."""
+    """An event that is set when the run is to end: children are in sessions of their own, no signal reaches them.
+
+    After a signal SystemExit is raised at the end, 128 + its number, as a shell has it; not by the handler, for an
+    exception at any place may leave one of the pool's locks behind. What is ignored, as nohup's SIGHUP, stays ignored.
+    """
     stop = threading.Event()
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield stop
     except BaseException:
         stop.set()
         raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if received:
+        sys.exit(128 + received[0])
 
 
 def _sentence(run: Run) -> str:
@@ -171,23 +201,26 @@ def run_one(row: Row, plan: AllPlan, stop: threading.Event) -> Run:
             weights=choice.argument,
             force=plan.force,
             prove_only=plan.discard,
+            most_seconds=plan.bounds.seconds,
             most_bytes=most_bytes,
             report=str(report),
         )
-        run = _bounded(order, plan.bounds.seconds, _recipe(row, plan), stop)
+        run = _bounded(order, plan, _recipe(row, plan), stop)
         if report.is_file():
             run = replace(run, **json.loads(report.read_text(encoding="utf-8")))
-    if plan.discard and run.state == "passed":
-        shutil.rmtree(plan.repository / row.name, ignore_errors=True)
     return run
 
 
-def _bounded(order: Order, most_seconds: float, recipe_digest: str, stop: threading.Event) -> Run:
+def _bounded(order: Order, plan: AllPlan, recipe_digest: str, stop: threading.Event) -> Run:
     """The child's time and memory; `failed` until its own report says otherwise."""
-    start_s = time.monotonic()
+    start_s, most_seconds = time.monotonic(), plan.bounds.seconds
     # A session of its own, so that whatever the child starts ends with it. The command is this program's own.
     child = subprocess.Popen(  # noqa: S603
-        command(order), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command(order),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=_shared(os.environ, plan.jobs),
     )
     timed_out = False
     while True:
@@ -203,3 +236,11 @@ def _bounded(order: Order, most_seconds: float, recipe_digest: str, stop: thread
     seconds = round(time.monotonic() - start_s, 1)
     # Linux counts in units of 1024 bytes.
     return Run(order.name, "failed", recipe_digest, seconds, round(usage.ru_maxrss * 1024 / 1e6), reason)
+
+
+def _shared(environment: Mapping[str, str], jobs: int) -> dict[str, str]:
+    """The same, with an equal part of the cores for torch in each child: its threads spin while they wait for each
+    other, and two children with all the cores each take nearly twice as long as with half of them."""
+    if jobs == 1:
+        return dict(environment)
+    return {"OMP_NUM_THREADS": str(max(1, usable_cores() // jobs)), **environment}

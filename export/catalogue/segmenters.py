@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from export.catalogue.family import Arguments
 from export.catalogue.located import VOC_SEGMENTATION, LocatedFamily, Quality, letterbox
 from export.catalogue.row import Row
 
 TAG = "COCO_WITH_VOC_LABELS_V1"
 SIDE_PX = 520
 SQUARE = "the library scales the shorter side to 520 px and keeps the shape; here the longer side is 520 px"
+# The published checkpoints hold the auxiliary classifier: it is built to be loaded, and then left out (export.network).
+_BUILT_WITH_AUXILIARY: Arguments = (("aux_loss", True),)
 WITH_AUXILIARY = "the figure is with the auxiliary classifier, which is for training alone"
 
 FCN = LocatedFamily(
@@ -42,6 +45,7 @@ def _row(family: LocatedFamily, name: str, millions: tuple[float, float], miou: 
         "torchvision_semantic",
         letterbox(SIDE_PX, SQUARE),
         millions,
+        arguments=() if family is LRASPP else _BUILT_WITH_AUXILIARY,
         quality=Quality(miou, "mIoU", "coco-val2017, VOC classes", f"torchvision, {name} {TAG}"),
         tag=TAG,
         note=note,

@@ -9,6 +9,7 @@ from export.catalogue.row import Row
 from export.errors import ExportError
 from export.fp16.identity import fp16_name, fp16_recipe
 from export.outcome import Outcome, Plan, State
+from export.quantisation.attempt import require_own_place
 from export.repository import entry_made_by
 from export.steps import Say
 from service.manifest import ModelCard
@@ -23,6 +24,7 @@ def attempt_fp16(row: Row, fp32: ModelCard, plan: Plan, say: Say) -> Outcome:
         return Outcome(name, state, time.monotonic() - start_s, reason, _command(row, plan), card)
 
     try:
+        require_own_place(fp32, plan.repository, name)
         card = None if plan.force else entry_made_by(plan.repository, name, {fp16_recipe(fp32)})
         if card is not None:
             return outcome("up to date", card=card)

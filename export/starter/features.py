@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from export.starter.backbone import CHANNELS, SHA256, STRIDES, load_stages, normalise, run_stages
+from export.cache import training_folder
+from export.starter.backbone import CHANNELS, STRIDES, load_stages, normalise, package, run_stages
 from export.starter.pictures import Pixels
-from export.starter.places import cache_folder
 
 Draw = Callable[[int, np.random.Generator], tuple[Pixels, Pixels]]
 
@@ -44,8 +44,8 @@ def cache_views(name: str, key: object, count: int, canvas_hw: tuple[int, int], 
 
     Every view has a generator of its own, so the cache is the same whatever was computed before.
     """
-    digest = hashlib.sha256(json.dumps([key, count, canvas_hw, levels, SHA256]).encode()).hexdigest()[:12]
-    folder = cache_folder(f"{name}-{digest}")
+    digest = hashlib.sha256(json.dumps([key, count, canvas_hw, levels, package().sha256]).encode()).hexdigest()[:12]
+    folder = training_folder(f"{name}-{digest}")
     if not (folder / "complete").exists():
         _write_views(folder, count, canvas_hw, levels, draw)
     maps = [np.load(folder / f"stride{STRIDES[i]}.npy", mmap_mode="r") for i in range(levels)]

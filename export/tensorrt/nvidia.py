@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from export.tensorrt.builder import VERSIONS, Arrays, BatchRange, BuildRefused, PlanBuilder, Target, TensorRtUnavailable
 from service.manifest import INPUT_NAME
 
-INSTALL = "pip install 'vision-gateway[gpu]'"
+INSTALL = "python -m pip install -c constraints.txt -e '.[gpu]', in the clone"
 
 
 def find_builder() -> PlanBuilder:

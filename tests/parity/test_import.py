@@ -121,8 +121,8 @@ def test_rubbish_is_a_sentence(tmp_path: Path) -> None:
     assert "no valid ONNX file" in result.output
 
 
-@pytest.mark.parametrize("name", ["resnet50", "a/b", "../x"])
-def test_names_of_the_catalogue_and_paths_are_not_names(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["resnet50", "resnet50_int8", "vgg16_fp16", "a/b", "../x"])
+def test_names_of_the_catalogue_its_variants_and_paths_are_not_names(name: str, tmp_path: Path) -> None:
     result = imported(own_file(tmp_path), "--name", name)
     assert result.exit_code == 2
     assert "--name" in result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from urllib.parse import urlsplit
 
 import huggingface_hub.constants
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model_weights
 
 from export import hub
-from export.catalogue.registry import find
+from export.catalogue.registry import CATALOGUE, find
 from export.catalogue.row import HubWeights
 from export.errors import SourceUnreachable
 from export.network import build
@@ -104,7 +106,7 @@ def test_timm_s_own_loading_takes_the_file_of_its_cache(tmp_path: Path) -> None:
     torch.nn.init.constant_(original.get_submodule("classifier").bias, 0.25)  # type: ignore[arg-type]
     save_file(original.state_dict(), snapshot / "model.safetensors")
     script = """
-from export.catalogue.registry import find
+from export.catalogue.registry import CATALOGUE, find
 from export.sources import Choice, sources_of
 from export.weights import load
 row = find("efficientnet_lite0")
@@ -136,3 +138,41 @@ def test_each_kind_of_checkpoint_says_in_a_sentence_that_its_home_is_away(
         hub.fetch(row.network, source)
     with pytest.raises(SourceUnreachable, match="cannot be reached"):
         hub.require_or_cached(row.network, source)
+
+
+def published_addresses() -> dict[str, str]:
+    """Row → where its only checkpoint lies, for torchvision's rows and those that timm has on no hub."""
+    found = {}
+    for row in CATALOGUE.values():
+        if len(row.weights) != 1 or not isinstance(source := row.weights[0], HubWeights):
+            continue
+        if source.library == "torchvision":
+            found[row.name] = get_model_weights(row.network.constructor)[source.tag].url
+        elif source.library == "timm":
+            published = timm.get_pretrained_cfg(f"{row.network.constructor}.{source.tag}", allow_unregistered=False)
+            if published is not None and published.hf_hub_id is None:
+                found[row.name] = published.url
+    return found
+
+
+def test_a_checkpoint_in_torch_s_cache_needs_no_hub_whatever_its_file_is_called(
+    empty_caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_answers(url: str) -> str:
+        return f"{url} was asked"
+
+    monkeypatch.setattr(hub, "_probe", nobody_answers)
+    addresses = published_addresses()
+    assert {"mnasnet1_0", "shufflenet_v2_x1_0", "senet154"} <= set(addresses)
+    folder = empty_caches / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    for name, url in addresses.items():
+        row = find(name)
+        (source,) = row.weights
+        assert isinstance(source, HubWeights)
+        with pytest.raises(SourceUnreachable, match=re.escape(f"https://{urlsplit(url).hostname} was asked")):
+            hub.require_or_cached(row.network, source)
+        file = folder / url.rpartition("/")[2]
+        file.touch()
+        hub.require_or_cached(row.network, source)
+        file.unlink()

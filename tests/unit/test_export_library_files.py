@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
+from torch import nn
+from torchvision.models import WeightsEnum
 
-from export.catalogue.registry import find
+from export.catalogue.registry import CATALOGUE, find
+from export.catalogue.row import HubWeights, Row
 from export.checkpoint import load_into, read_checkpoint
 from export.errors import WeightsError
 from export.key_names import torchvision_densenet
@@ -24,6 +28,46 @@ def test_densenet_s_old_names_become_its_new_ones() -> None:
     old = [re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name) for name in names]
     assert sum(a != b for a, b in zip(names, old, strict=True)) > 500
     assert [torchvision_densenet(name, network) for name in old] == names
+
+
+class Built(Exception):
+    """torchvision has built its network, and is about to fill it."""
+
+
+def as_torchvision_builds_it(row: Row, tag: str, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """The library's network for that checkpoint, as its own `weights=` makes it; nothing is fetched."""
+
+    def stop(module: nn.Module, *_: object, **__: object) -> None:
+        built.append(module)
+        raise Built
+
+    built: list[nn.Module] = []
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: {})
+    monkeypatch.setattr(nn.Module, "load_state_dict", stop)
+    with torch.device("meta"), pytest.raises(Built):
+        torchvision.models.get_model(row.network.constructor, weights=tag)
+    monkeypatch.undo()
+    return built[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "tag"),
+    [
+        pytest.param(row, source.tag, id=row.name)
+        for row in CATALOGUE.values()
+        for source in row.weights
+        if isinstance(source, HubWeights) and source.library == "torchvision"
+    ],
+)
+def test_what_torchvision_builds_for_its_checkpoint_fits_the_row_s_network(
+    row: Row, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = as_torchvision_builds_it(row, tag, monkeypatch).state_dict()
+    with torch.device("meta"):
+        network = build(row.network)
+    # Strict, as the real file's: every name and shape of both sides. Detectors' frozen BatchNorm counts no batches,
+    # which the version that stands beside the table tells ours.
+    network.load_state_dict(theirs, assign=True)
 
 
 def test_mnasnet_is_told_which_of_its_versions_wrote_the_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -59,10 +60,7 @@ def names(repository: Path) -> set[str]:
     return {path.name for path in repository.iterdir()}
 
 
-def dead_pid() -> int:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
+LEFT = "0123456789abcdef"
 
 
 def test_an_entry_is_published_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -134,20 +132,81 @@ def test_a_damaged_entry_is_not_up_to_date(tmp_path: Path, damage: str) -> None:
 def test_leftovers_of_killed_runs_are_swept(tmp_path: Path) -> None:
     make(tmp_path)
     for kind in ("staging", "old"):
-        (tmp_path / f".{kind}-{ROW.name}-{dead_pid()}" / "1").mkdir(parents=True)
+        (tmp_path / f".{kind}-{ROW.name}-{LEFT}" / "1").mkdir(parents=True)
     sweep(tmp_path)
     assert names(tmp_path) == {ROW.name}
 
 
-def test_the_work_of_a_running_process_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / f".staging-{ROW.name}-{os.getpid()}").mkdir()
+def test_what_killed_containers_left_is_swept_though_their_process_id_is_ours(tmp_path: Path) -> None:
+    """In a container the exporter is always process 1, and earlier versions named folders for it."""
+    (tmp_path / f".staging-{ROW.name}-{os.getpid()}" / "1").mkdir(parents=True)
+    make(tmp_path).rename(tmp_path / f".old-{ROW.name}-{os.getpid()}")
+    sweep(tmp_path)
+    assert names(tmp_path) == {ROW.name}
+
+
+def test_the_work_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".something-else").mkdir()
+    with staging(tmp_path, ROW.name) as folder:
+        sweep(tmp_path)
+        assert onnx_path(folder).parent.is_dir()
+        assert names(tmp_path) == {folder.name, ".something-else"}
+
+
+def test_the_work_of_a_process_that_was_killed_is_swept_once_it_is_gone(tmp_path: Path) -> None:
+    script = f"""
+import sys, time
+from pathlib import Path
+from export.repository import staging
+with staging(Path({str(tmp_path)!r}), {ROW.name!r}):
+    print("made", flush=True)
+    sys.stdin.read()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script], **pipes) as child:  # type: ignore[call-overload]
+        assert child.stdout.readline() == b"made\n"
+        sweep(tmp_path)
+        assert len(names(tmp_path)) == 1
+        child.kill()
+    sweep(tmp_path)
+    assert names(tmp_path) == set()
+
+
+def test_two_runs_of_one_row_have_a_folder_each(tmp_path: Path) -> None:
+    with staging(tmp_path, ROW.name) as one, staging(tmp_path, ROW.name) as other:
+        assert one != other
+        assert onnx_path(one).parent.is_dir()
+
+
+def test_the_entry_that_is_being_replaced_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+    rename = Path.rename
+
+    def sweeping(path: Path, target: Path) -> Path:
+        moved = rename(path, target)
+        if target.name.startswith(".old-"):
+            sweep(tmp_path)
+            assert target.is_dir()
+        return moved
+
+    monkeypatch.setattr(Path, "rename", sweeping)
+    assert onnx_path(make(tmp_path, b"another")).read_bytes() == b"another"
+    assert names(tmp_path) == {ROW.name}
+
+
+def test_where_nothing_can_be_locked_leftovers_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("export.folder_lock.fcntl.flock", refuse)
+    make(tmp_path)
+    (tmp_path / f".staging-{ROW.name}-{LEFT}").mkdir()
     sweep(tmp_path)
     assert len(names(tmp_path)) == 2
 
 
 def test_an_entry_renamed_away_by_a_killed_run_is_put_back(tmp_path: Path) -> None:
-    make(tmp_path).rename(tmp_path / f".old-{ROW.name}-{dead_pid()}")
+    make(tmp_path).rename(tmp_path / f".old-{ROW.name}-{LEFT}")
     sweep(tmp_path)
     assert up_to_date(tmp_path, ROW, (SOURCE,)) is not None
 

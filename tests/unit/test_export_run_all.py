@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from export.all_command import app
 from export.catalogue.registry import CATALOGUE, find
 from export.run_all import AllPlan, Bounds, run_all, smallest_first
 from export.run_one import Order, command
-from export.run_table import Run, markdown, read_runs, summary, write_runs
+from export.run_table import Run, error_of, markdown, read_runs, summary, write_runs
 from export.sources import Choice
 
 ROWS = tuple(find(name) for name in ("lenet5", "effnet_cifar10", "nin_cifar10", "vgg16"))
@@ -30,6 +31,11 @@ CHILDREN = {
     "nin_cifar10": "import os; os.abort()",
     "vgg16": 'import pathlib; pathlib.Path(report).write_text(\'{"state": "failed", "reason": "wrong"}\')',
 }
+
+REPORTS_ITS_THREADS = (
+    "import json, os, pathlib; pathlib.Path(report).write_text(json.dumps("
+    "{'state': 'passed', 'reason': os.environ.get('OMP_NUM_THREADS', '')}))"
+)
 
 
 @pytest.fixture
@@ -88,11 +94,60 @@ def test_an_entry_that_was_kept_and_is_gone_is_made_again(plan: AllPlan) -> None
     assert began(plan) == ["lenet5"]
 
 
+def test_a_run_that_only_proves_leaves_the_entries_that_are_there(plan: AllPlan) -> None:
+    served = plan.repository / "lenet5" / "1" / "model.onnx"
+    served.parent.mkdir(parents=True)
+    served.write_bytes(b"being served")
+    assert run_all(ROWS[:1], plan, Console(quiet=True))["lenet5"].state == "passed"
+    assert served.read_bytes() == b"being served"
+
+
+@pytest.mark.parametrize(("jobs", "given", "threads"), [(1, "", ""), (2, "", "3"), (8, "", "1"), (2, "5", "5")])
+def test_rows_at_the_same_time_share_the_cores(
+    plan: AllPlan, monkeypatch: pytest.MonkeyPatch, jobs: int, given: str, threads: str
+) -> None:
+    monkeypatch.setattr("export.run_all.usable_cores", lambda: 6)
+    monkeypatch.setitem(CHILDREN, "lenet5", REPORTS_ITS_THREADS)
+    monkeypatch.setenv("OMP_NUM_THREADS", given) if given else monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    runs = run_all(ROWS[:1], replace(plan, jobs=jobs), Console(quiet=True))
+    assert runs["lenet5"].reason == threads
+
+
 def test_no_row_is_begun_after_the_whole_run_s_time(plan: AllPlan) -> None:
     short = replace(plan, bounds=Bounds(1.0, 0, whole_run_s=0.0))
     run_all(ROWS, short, Console(quiet=True))
     assert not (plan.runs.parent / "began").exists()
     assert summary(ROWS, read_runs(plan.runs)).startswith("4 rows: 0 run, 0 passed every gate, 0 failed, 4 not run")
+
+
+@pytest.mark.parametrize("change", ["only proved", "another recipe", "other weights"])
+def test_what_passed_once_and_is_not_so_any_more_counts_as_not_run(plan: AllPlan, change: str) -> None:
+    rows = ROWS[:1]
+    write_runs(plan.runs, {"vgg11": Run("vgg11", "passed", "0123", 1.5, 300)})
+    run_all(rows, plan, Console(quiet=True))
+    late = replace(plan, bounds=replace(plan.bounds, whole_run_s=0.0))
+    assert run_all(rows, late, Console(quiet=True))["lenet5"].state == "passed"
+    match change:
+        case "only proved":
+            late = replace(late, discard=False)
+        case "another recipe":
+            rows = (replace(rows[0], mean=(0.1, 0.1, 0.1)),)
+        case "other weights":
+            late = replace(late, weights=Choice("hub"))
+    runs = run_all(rows, late, Console(quiet=True))
+    assert summary(rows, runs).startswith("1 rows: 0 run, 0 passed every gate, 0 failed, 1 not run")
+    assert "| `lenet5` | not run |" in plan.runs.with_suffix(".md").read_text(encoding="utf-8")
+    # What is said of rows that were not asked for stays.
+    assert read_runs(plan.runs).keys() == runs.keys() == {"vgg11"}
+
+
+def test_what_was_only_proved_is_not_exported_and_the_exit_code_says_so(plan: AllPlan) -> None:
+    run_all(ROWS[:1], plan, Console(quiet=True))
+    words = ["lenet5", "--weights", "random", "--runs", str(plan.runs), "--repository", str(plan.repository)]
+    assert CliRunner().invoke(app, [*words, "--discard"]).exit_code == 0
+    result = CliRunner().invoke(app, [*words, "--stop-after", "1e-9"])
+    assert result.exit_code == 1
+    assert "0 passed every gate" in " ".join(result.output.split())
 
 
 def test_the_table_is_both_files_and_says_what_was_not_run(plan: AllPlan) -> None:
@@ -111,6 +166,15 @@ def test_runs_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_runs(tmp_path / "none.json") == {}
 
 
+def test_the_table_names_the_output_that_is_closest_to_its_limit() -> None:
+    said = "logits 1.4e-05 ≤ 5.8e-05, mask_logits 1.6e-05 ≤ 1.7e-05"
+    assert error_of((("before_error", said), ("pixels", "100% ≥ 99.9%"))) == said
+    assert error_of((("error", "probabilities 1e-06 ≤ 2e-06"),)) == "probabilities 1e-06 ≤ 2e-06"
+    run = Run("lenet5", "passed", "", 1.5, 300, gates=12, error=said)
+    assert "| 12 | 1.6e-05 ≤ 1.7e-05 |" in markdown(ROWS, {"lenet5": run})
+    assert "| – | – | – |" in markdown(ROWS, {"lenet5": Run("lenet5", "failed", "", 1.5, 300)})
+
+
 def test_smaller_networks_come_first() -> None:
     names = [row.name for row in smallest_first(CATALOGUE.values())]
     assert names[0] == "lenet5"
@@ -123,7 +187,7 @@ def test_what_is_known_to_be_too_large_is_run_only_when_it_is_named(plan: AllPla
 
 
 def test_the_child_is_told_everything_in_one_argument() -> None:
-    order = Order("lenet5", "repository", "random", True, False, 16, "report.json")
+    order = Order("lenet5", "repository", "random", True, False, 1200.0, 16, "report.json")
     assert command(order)[1:3] == ["-m", "export.run_one"]
     assert Order(**json.loads(command(order)[3])) == order
     assert asdict(order)["most_bytes"] == 16
@@ -133,9 +197,12 @@ def test_a_real_child_proves_the_smallest_row(tmp_path: Path) -> None:
     words = ["lenet5", "--weights", "random", "--discard", "--runs", str(tmp_path / "runs.json")]
     result = CliRunner().invoke(app, [*words, "--repository", str(tmp_path / "repository")])
     assert result.exit_code == 0, result.output
+    assert "1 passed every gate" in result.output
+    assert "1 at a time" in " ".join(result.output.split())
     run = read_runs(tmp_path / "runs.json")["lenet5"]
     assert (run.state, run.weights, run.params, run.gates) == ("passed", "untrained", 61706, 10)
     assert run.flops > 0
+    assert run.error.startswith("probabilities ")
     assert 100 < run.peak_mb < 16_000
     assert not (tmp_path / "repository" / "lenet5").exists()
 
@@ -157,19 +224,35 @@ def test_two_at_a_time_come_to_the_same_table(plan: AllPlan) -> None:
     assert runs.keys() == {row.name for row in ROWS}
 
 
-def test_ctrl_c_is_130_at_once_and_takes_the_child_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_run_that_is_ended_has_its_exit_code_and_takes_the_child_along(
+    tmp_path: Path, sent: signal.Signals, exit_code: int
+) -> None:
     command_line = [str(Path(sys.executable).with_name("vision-export")), "--all", "vgg16", "--weights", "random"]
     files = ["--discard", "--runs", str(tmp_path / "runs.json"), "--repository", str(tmp_path / "repository")]
-    with subprocess.Popen([*command_line, *files], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        [*command_line, *files],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # These tests may run under nohup, and what is ignored there stays ignored here.
+        preexec_fn=partial(signal.signal, sent, signal.SIG_DFL),
+    ) as run:
         child = _child_of(run.pid)
-        interrupted_s = time.monotonic()
-        run.send_signal(signal.SIGINT)
-        assert run.wait(30) == 130
-        assert time.monotonic() - interrupted_s < 10
+        run.send_signal(sent)
+        assert run.wait(60) == exit_code
         assert run.stderr is not None
         assert "Traceback" not in run.stderr.read()
     assert not Path("/proc", str(child)).exists()
     assert read_runs(tmp_path / "runs.json") == {}
+
+
+def test_a_child_without_a_parent_ends_itself_by_its_bound(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    order = Order("vgg16", str(tmp_path), "random", False, True, 0.5, 0, str(report))
+    with subprocess.Popen(command(order)) as child:
+        assert child.wait(60) == -signal.SIGALRM
+    assert not report.exists()
 
 
 def _child_of(pid: int) -> int:

@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from export.catalogue.registry import find
+from export.errors import ExportError
+from export.fp16.attempt import attempt_fp16
+from export.fp16.identity import fp16_name
 from export.outcome import Outcome, Plan
 from export.quantisation.attempt import attempt_int8, withdraw_stranger
 from export.quantisation.identity import NoRanges, fitting_ranges, int8_name, int8_recipe
@@ -18,7 +21,7 @@ from export.quantisation.pictures import CALIBRATING, read_pictures
 from export.quantisation.ranges import shipped_ranges
 from export.sources import Choice
 from export.upstream import Upstream, upstream
-from service.entry_config import write_entry
+from service.entry_config import read_entry, write_entry
 from service.entry_files import file_sha256, onnx_path
 from service.manifest import ModelCard, ResizeRule, TensorSpec, Weights
 
@@ -112,6 +115,20 @@ def test_a_variant_of_other_weights_does_not_stay(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [ROW.name]
 
 
+def test_an_entry_of_another_model_is_neither_removed_nor_replaced(tmp_path: Path) -> None:
+    fp32 = entry(tmp_path, ROW.name, "a recipe", shipped_sha256())
+    names = int8_name(ROW.name), fp16_name(ROW.name)
+    theirs = [replace(entry(tmp_path, name, "", "b" * 64), variant_of=name) for name in names]
+    for card in theirs:
+        write_entry(card, tmp_path / card.name)
+    assert [withdraw_stranger(fp32, tmp_path, name) for name in names] == ["", ""]
+    half = attempt_fp16(ROW, fp32, Plan(tmp_path, Choice("first"), False, fp16=frozenset({ROW.name})), quiet)
+    outcomes = [attempt(fp32, tmp_path, demanded=True), attempt(fp32, tmp_path, demanded=False), half]
+    assert [outcome.state for outcome in outcomes] == ["failed", "skipped", "failed"]
+    assert all(f"{outcome.name} that is no variant of {ROW.name}" in outcome.reason for outcome in outcomes)
+    assert [read_entry(tmp_path / name) for name in names] == theirs
+
+
 # A folder of pictures.
 
 
@@ -145,10 +162,58 @@ def test_a_picture_without_a_label_leaves_all_without(tmp_path: Path, source: Up
     assert read_pictures(tmp_path, source).judging.classes is None
 
 
+def fill_class_folders(folder: Path) -> None:
+    """Two folders with the same file names."""
+    for name in ("cat", "dog"):
+        fill(folder / name, FEWEST // 2)
+
+
+def test_class_folders_with_the_same_file_names_have_the_labels_of_their_paths(
+    tmp_path: Path, source: Upstream
+) -> None:
+    fill_class_folders(tmp_path)
+    lines = [f"{kind}/below/{i:03}.png,{c}\n" for c, kind in enumerate(("cat", "dog")) for i in range(FEWEST // 2)]
+    (tmp_path / "labels.csv").write_text("file,class_id\n" + "".join(lines))
+    pictures = read_pictures(tmp_path, source)
+    assert pictures.judging.classes is not None
+    assert pictures.judging.classes.tolist() == [0] * 20 + [1] * 20
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("000.png,0\n", r"000\.png, which 2 pictures are called: give paths, such as cat/below/000\.png"),
+        ("cat/below/000.png,0\ncat/below/000.png,1\n", r"cat/below/000\.png twice"),
+    ],
+)
+def test_labels_that_could_be_either_picture_s_are_refused(
+    lines: str, said: str, tmp_path: Path, source: Upstream
+) -> None:
+    fill_class_folders(tmp_path)
+    (tmp_path / "labels.csv").write_text(f"file,class_id\n{lines}")
+    with pytest.raises(ExportError, match=said):
+        read_pictures(tmp_path, source)
+
+
 def test_too_few_pictures_are_a_sentence(tmp_path: Path) -> None:
     fill(tmp_path, 3)
     with pytest.raises(TooFewPictures, match="has 3 pictures; calibrating takes 60 or more"):
         picture_files(tmp_path)
+
+
+def test_a_calibration_of_the_user_s_own_stays_where_int8_is_only_offered(tmp_path: Path) -> None:
+    fill(tmp_path / "pictures", FEWEST)
+    repository = tmp_path / "repository"
+    fp32 = entry(repository, ROW.name, "a recipe", shipped_sha256())
+    own = entry(repository, int8_name(ROW.name), int8_recipe(fp32, tmp_path / "pictures"), shipped_sha256())
+    # The graph of FP32 is none here: whatever tries to make a variant of it fails.
+    for entry_now in (fp32, replace(fp32, recipe="another recipe")):
+        outcome = attempt(entry_now, repository, demanded=False)
+        assert (outcome.state, outcome.card) == ("skipped", own)
+        assert "and stays" in outcome.reason
+    assert attempt(fp32, repository, demanded=True).state == "failed"
+    onnx_path(repository / own.name).write_bytes(b"damaged")
+    assert attempt(fp32, repository, demanded=False).state == "failed"
 
 
 def test_another_picture_is_another_identity(tmp_path: Path) -> None:

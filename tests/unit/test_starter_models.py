@@ -12,8 +12,10 @@ import skimage.data
 import torch
 from torch import nn
 
+from export.cache import weights_folder
+from export.errors import SourceUnreachable
 from export.heads.nms import keep_best, translation_table
-from export.starter.backbone import fetch_weights
+from export.starter.backbone import fetch_weights, package
 from export.starter.models import (
     PEOPLE_SIZES_HW,
     SCENE_SIZES_HW,
@@ -22,6 +24,7 @@ from export.starter.models import (
     segment_module,
 )
 from export.starter.placements import letterbox
+from service.entry_files import file_sha256
 
 PEOPLE = ["boxes", "scores", "classes"]
 FACTORIES: dict[str, tuple[Callable[[tuple[int, int]], nn.Module], list[str]]] = {
@@ -38,8 +41,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own deprecat
 def _weights() -> None:
     try:
         fetch_weights()
-    except RuntimeError as err:
+    except SourceUnreachable as err:
         pytest.skip(str(err))
+
+
+def test_the_backbone_lies_with_all_other_weights() -> None:
+    """Not beside the code: installed, that is a folder which only root may write to."""
+    found = fetch_weights()
+    assert found.parent == weights_folder()
+    assert file_sha256(found) == package().sha256
 
 
 def photographs(count: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -75,7 +75,8 @@ def test_without_the_package_one_sentence_says_so() -> None:
     with pytest.raises(TensorRtUnavailable) as err:
         find_builder()
     assert str(err.value) == (
-        "no TensorRT here: the package tensorrt is not installed (pip install 'vision-gateway[gpu]')."
+        "no TensorRT here: the package tensorrt is not installed "
+        "(python -m pip install -c constraints.txt -e '.[gpu]', in the clone)."
     )
 
 
