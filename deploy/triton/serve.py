@@ -105,8 +105,8 @@ def _may_raise_priority() -> bool:
 
 
 def _threads() -> int:
-    # Triton makes two instances of each model on a CPU, and both may run at once.
-    return max(1, (os.cpu_count() or 1) // 2)
+    # Triton makes two instances of each model on a CPU, and both may run at once. Not all cores need be ours.
+    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 import pytest
+import yaml
 
 from service.settings import Settings
 from tests.deploy.files import DEPLOY, PROMETHEUS, ROOT, RUNBOOK, Document, documents
@@ -43,7 +45,14 @@ def test_the_manifests_name_the_ports_that_the_gateway_listens_on() -> None:
     settings = env("gateway.env")
     assert ports() == {"http": Settings().port, "admin": int(settings["VISION_ADMIN_PORT"])}
     assert settings["VISION_ADMIN_HOST"] == "0.0.0.0"
-    assert gateway()["metadata"]["annotations"]["prometheus.io/port"] == settings["VISION_ADMIN_PORT"]
+
+
+def test_a_pod_has_as_many_workers_as_it_has_asked_for_cores() -> None:
+    (workers,) = (one for one in container()["env"] if one["name"] == "VISION_WORKERS")
+    assert workers["valueFrom"] == {"resourceFieldRef": {"resource": "requests.cpu"}}
+    assert "VISION_WORKERS" not in env("gateway.env"), "two answers to one question"
+    assert Settings(workers=int(container()["resources"]["requests"]["cpu"])).workers >= 1
+    assert "cpu" not in container()["resources"]["limits"]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +70,13 @@ def test_no_service_leads_to_the_admin_port_and_only_prometheus_may_reach_it() -
     to_admin = [rule for rule in policy["spec"]["ingress"] if {"port": "admin", "protocol": "TCP"} in rule["ports"]]
     labels = {"namespaceSelector": {"matchLabels": {"vision-gateway/monitoring": "true"}}}
     assert [rule["from"] for rule in to_admin] == [[labels]]
+
+
+def test_the_rule_for_traces_only_has_to_be_uncommented() -> None:
+    text = (BASE / "network.yaml").read_text(encoding="utf-8")
+    allowed = [o for o in yaml.safe_load_all(re.sub(r"^    # ([ -] )", r"    \1", text, flags=re.MULTILINE)) if o]
+    (policy,) = (o for o in allowed if o["metadata"]["name"] == "gateway")
+    assert [{"port": 4318, "protocol": "TCP"}] in [rule["ports"] for rule in policy["spec"]["egress"]]
 
 
 def test_compose_publishes_the_public_port_alone_and_prometheus_asks_the_admin_port() -> None:

@@ -1,10 +1,15 @@
-"""A real Prometheus scrapes a real gateway under a little load: every panel and every recording rule has data."""
+"""A real Prometheus scrapes a real gateway under a little load: every panel and every recording rule has data.
+
+And what the runbook has an operator type at a gateway does it.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +20,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.deploy.files import PROMETHEUS, Document, dashboard_queries, documents, installed, recorded
+from tests.deploy.files import PROMETHEUS, RUNBOOK, Document, dashboard_queries, documents, installed, recorded
 from tests.gateway_server import ROOT, GatewayServer, require_models
 
 PICTURE = ROOT / "examples" / "chelsea.jpg"
@@ -146,3 +151,16 @@ def test_what_is_rare_was_really_seen(prometheus: PrometheusServer) -> None:
     """The panels that say 0 where there is nothing were not content with that."""
     assert prometheus.wait_for('vision_requests_total{outcome="shed"} > 0')
     assert prometheus.wait_for("sum(vision_cascades_total) > 0")
+
+
+def test_the_unload_of_the_runbook_takes_a_model_out(tmp_path: Path) -> None:
+    (typed,) = re.findall(r"^unload='(.+)'$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
+    repository = tmp_path / "models"
+    repository.mkdir()
+    (repository / "mobilenet_v2").symlink_to(require_models() / "mobilenet_v2", target_is_directory=True)
+    with GatewayServer(tmp_path / "log", {"VISION_REPOSITORY": str(repository)}) as gateway:
+        gateway.wait_for("/health/ready")
+        script = typed.replace(":8081", f":{gateway.admin_port}").replace("NAME", "mobilenet_v2")
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+        (model,) = httpx.get(f"{gateway.url}/v1/models").json()["models"]
+    assert (model["name"], model["state"]) == ("mobilenet_v2", "withdrawn")

@@ -23,6 +23,7 @@ from tests.deploy.files import (
     rules,
     samples_of_the_gateway,
 )
+from tests.doc_blocks import blocks_of
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("record") or rule["alert"])
@@ -65,6 +66,22 @@ def test_every_alert_is_in_the_runbook_and_tested(alert: Document) -> None:
     assert any(not case["exp_alerts"] for case in cases), "never seen to keep quiet"
 
 
+def test_by_the_runbook_triton_is_restarted_after_every_export() -> None:
+    exports = re.compile(r"run --rm exporter (?!--list)|delete job exporter")
+    found = {block: exports.search(block.text) for block in blocks_of(RUNBOOK)}
+    behind = {str(block): block.text[export.end() :] for block, export in found.items() if export}
+    assert len(behind) == 3
+    assert [at for at, text in behind.items() if not re.search(r" restart (deployment/)?triton", text)] == []
+
+
+def test_the_runbook_keeps_the_images_that_it_goes_back_to() -> None:
+    page = RUNBOOK.read_text(encoding="utf-8")
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    for name, tag in re.findall(r"image: \$\{\w+_IMAGE:-(vision-\w+):([^}]+)\}", compose):
+        kept = page.index(f"docker tag {name}:{tag} {name}:OLD")
+        assert kept < page.index("docker compose build\ndocker compose run") < page.index(f"_IMAGE={name}:OLD")
+
+
 def test_the_autoscaler_asks_for_metrics_that_the_gateway_has() -> None:
     adapter = documents(DEPLOY / "kubernetes" / "prometheus-adapter.yaml")[0]["rules"]["custom"]
     offered = {rule["name"]["as"] for rule in adapter if "name" in rule} | samples_of_the_gateway()
@@ -90,6 +107,14 @@ def test_env_example_holds_every_setting_with_its_default_and_no_other() -> None
     assert written == settings
     for name, field in Settings.model_fields.items():
         assert name in ("engine", "allow_anonymous") or f"# {field.description}\n# VISION_{name.upper()}=" in text
+
+
+def test_env_example_starts_on_any_host_with_the_compose_that_the_runbook_names() -> None:
+    assert "\nCOMPOSE_PROFILES=cpu\n" in (ROOT / ".env.example").read_text(encoding="utf-8")
+    services = documents(ROOT / "docker-compose.yml")[0]["services"]
+    # A file that may be missing: since 2.24. A service that may be, of depends_on: since 2.20.
+    assert services["gateway"]["env_file"] == [{"path": ".env", "required": False}]
+    assert "Compose 2.24 or later" in RUNBOOK.read_text(encoding="utf-8")
 
 
 def test_every_variable_of_the_compose_file_is_in_env_example() -> None:

