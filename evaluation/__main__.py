@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,11 @@ from rich.table import Table
 from evaluation.client import Gateway, Refused
 from evaluation.samples import DatasetError, Part, parse_part
 from evaluation.tasks import Report, classify, find_things, map_scenes
+
+NO_PYCOCOTOOLS = (
+    "boxes and masks are scored by pycocotools, which is not installed: "
+    "python -m pip install -c constraints.txt -e '.[eval]', in the clone"
+)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
 
@@ -69,6 +75,9 @@ def _run(
         return classify(gateway, dataset, part, console)
     if task is Task.segment and kind is Kind.semantic:
         return map_scenes(gateway, dataset, part, console)
+    if find_spec("pycocotools") is None:  # before the gateway is asked for every picture
+        console.print(NO_PYCOCOTOOLS, style="red", soft_wrap=True, markup=False)
+        raise typer.Exit(2)
     return find_things(gateway, dataset, annotations, part, "detect" if task is Task.detect else "segment", console)
 
 

@@ -5,7 +5,7 @@ detect     COCO: `annotations.json` (or another file, as COCO's own `instances_*
 segment    kind instance: the same. An annotation with `mask_value` and no `segmentation` has its mask in the PNG of
            its image's `mask`, in `masks/`: the pixels of that value
            kind semantic: `images/`, and `masks/` of the same names as PNG, a class id a pixel; `classes.json`, there or
-           one folder up, lists the names; one named void is not counted
+           one folder up, lists the names by id; one named void is not counted
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as rle
 
 Item = TypeVar("Item")
 
@@ -89,6 +88,8 @@ def things(folder: Path, annotations: str, part: Part) -> Things:
 def _with_mask(folder: Path, image: dict[str, Any], annotation: dict[str, Any]) -> dict[str, Any]:
     if "segmentation" in annotation or "mask_value" not in annotation:
         return {"iscrowd": 0, **annotation}
+    from pycocotools import mask as rle  # of the extra [eval]; __main__ has made sure of it
+
     values = np.asarray(Image.open(_existing(folder / "masks" / image["mask"])))
     encoded = rle.encode(np.asfortranarray((values == annotation["mask_value"]).astype(np.uint8)))
     box = rle.toBbox(encoded).tolist()
@@ -100,13 +101,13 @@ def _with_mask(folder: Path, image: dict[str, Any], annotation: dict[str, Any]) 
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """(picture, its map) by file name; the names of the map's values, without void; what is not counted."""
+    """(picture, its map) by file name; the names of the map's values, by value, void among them: it is not counted."""
 
     pictures: list[tuple[Path, Path]]
     names: list[str]
 
     def truth(self, mask: Path) -> NDArray[np.int64]:
-        """(H, W): class ids; those beyond `names` are not counted."""
+        """(H, W): class ids; that of void and those beyond `names` are not counted."""
         return np.asarray(Image.open(mask)).astype(np.int64)
 
 
@@ -116,7 +117,7 @@ def scenes(folder: Path, part: Part) -> Scenes:
     names: list[str] = json.loads(_existing(listing or folder / "classes.json").read_text(encoding="utf-8"))
     pictures = part.of_list(sorted(_existing(folder / "images").iterdir()))
     pairs = [(path, folder / "masks" / f"{path.stem}.png") for path in pictures]
-    return Scenes(pairs, [name for name in names if name != VOID])
+    return Scenes(pairs, names)
 
 
 def _existing(path: Path) -> Path:

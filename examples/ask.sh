@@ -10,7 +10,7 @@ ask() { # ask PATH?QUERY: posts the picture; a refusal is shown (it says what is
 
 ask '/v1/classify?tier=relaxed&top_k=3'
 echo
-ask '/v1/detect?tier=batch&score_threshold=0.5'
+ask '/v1/detect?tier=batch'
 echo
-ask '/v1/detect?tier=batch&score_threshold=0.5&overlay=true' >found.jpg
+ask '/v1/detect?tier=batch&overlay=true' >found.jpg
 echo "found.jpg: $(wc -c <found.jpg) bytes"

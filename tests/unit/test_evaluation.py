@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,7 +136,7 @@ def test_maps_are_compared_with_the_data_set_s(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "val/images/a.png")
     Image.new("L", (4, 4), 0).save(tmp_path / "val/masks/a.png")
     truth = scenes(tmp_path / "val", Part())
-    assert truth.names == ["road"]
+    assert truth.names == ["road", "void"]
     assert truth.pictures == [(tmp_path / "val/images/a.png", tmp_path / "val/masks/a.png")]
     with pytest.raises(DatasetError):
         scenes(tmp_path / "nowhere", Part())
@@ -144,6 +146,12 @@ def test_maps_are_compared_with_the_data_set_s(tmp_path: Path) -> None:
     assert map_scenes(gateway, tmp_path / "val", Part(), Console()).scores == {"mIoU": 100.0, "road": 100.0}
 
 
+def test_void_keeps_its_id_wherever_it_is_listed() -> None:
+    overlap = Overlap(["void", "road", "sky"])
+    overlap.add(np.array([[0, 1, 1, 2]]), np.array([[1, 1, 0, 2]]))  # the third answer says void, and is wrong
+    assert overlap.scores() == {"mIoU": 75.0, "road": 50.0, "sky": 100.0}
+
+
 def test_a_gateway_that_is_not_there_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "labels.csv").write_text("file,class_id\na.png,0\n")
@@ -151,3 +159,19 @@ def test_a_gateway_that_is_not_there_is_one_sentence_and_exit_code_1(tmp_path: P
     result = CliRunner().invoke(app, ["classify", str(tmp_path), "--url", "http://127.0.0.1:9"])
     assert result.exit_code == 1
     assert "does not answer" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(("detect",), 2), (("segment", "--kind", "instance"), 2), (("classify",), 1)]
+)
+def test_without_pycocotools_only_what_it_scores_is_refused_in_a_sentence(
+    arguments: tuple[str, ...], status: int, tmp_path: Path
+) -> None:
+    without = "import sys; sys.modules['pycocotools'] = None; from evaluation.__main__ import main; main()"
+    command = [sys.executable, "-c", without, arguments[0], str(tmp_path), *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    # Classes need it not: there it is the empty folder that is wrong.
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    assert ("-e '.[eval]'" in said) is (status == 2)
