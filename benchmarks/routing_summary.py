@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.arrivals import PROCESSES
 from benchmarks.device import RESULTS
+from benchmarks.routing import DISTURBED_PERCENT
 
 Row = dict[str, Any]
 
@@ -69,11 +70,13 @@ def real_table() -> str:
     """The real server, and what it was measured on."""
     document = _read("routing")
     seen, capacities = document["circumstances"], document["capacity_per_s"]
-    others = max(row["others_cpu"] for row in document["cells"])
+    others = [row["others_cpu"] for row in document["cells"]]
+    quiet = sum(percent <= DISTURBED_PERCENT for percent in others)
     rates = ", ".join(f"{SHORT[model]} {rate:.0f}" for model, rate in capacities.items())
     lines = [
-        f"{seen['device']}, {seen['date']}, cores shared by server and client; others took {others:g} % as much "
-        f"processor time at most. Answers a second: {rates}.",
+        f"{seen['device']}, {seen['date']}, cores shared by server and client. Other programs used up to "
+        f"{DISTURBED_PERCENT:g} % of the processor time that these two used in {quiet} of {len(others)} cells, "
+        f"{max(others):g} % in the worst. Answers a second: {rates}.",
         "",
         "| arrivals | load | **ours** | best fixed | admitted in time, % | p99 of answers, ms "
         "| refused in, median (p99) ms | p95 coverage, % |",

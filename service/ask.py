@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from service.bodies import Picture
 from service.clients import ANONYMOUS
+from service.errors import DeadlineExceeded
 from service.image_header import ImageHeader
 from service.images import Geometry
 from service.manifest import ModelCard, SegmentKind, Task
@@ -24,13 +26,22 @@ Strategy = Literal["single", "cascade"]
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One picture's raw outputs, (…) without the batch axis, and all it takes to make a result of them."""
+    """One picture's raw outputs, (…) without the batch axis, and all it takes to make a result of them.
+
+    deadline_s  `time.monotonic()` from which nobody wants it any more
+    """
 
     card: ModelCard
     arrays: Mapping[str, NDArray[np.generic]]
     geometry: Geometry
     picture: Picture
     header: ImageHeader
+    deadline_s: float = math.inf
+
+    def require_time(self) -> None:
+        """Raises DeadlineExceeded once it is too late: for those who do much, between one piece and the next."""
+        if time.monotonic() > self.deadline_s:
+            raise DeadlineExceeded("what the model found could not be made ready in time")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from service.decision import Decision
-from service.errors import DeadlineExceeded, EngineFailed
+from service.errors import DeadlineExceeded, EngineFailed, ModelUnavailable
 from service.execution import Inferred
 from service.manifest import ModelCard
 from service.routing import usable_ms
@@ -23,15 +23,15 @@ Outcome = Literal["sure", "escalated", "no-time"]
 FALL_BACK_MS = 5.0
 
 
-def first_model(decision: Decision) -> ModelCard | None:
-    """The cheapest model, if it is not the chosen one and the budget holds both; else None: the chosen one alone."""
+def first_model(decision: Decision, loaded: Callable[[ModelCard], bool]) -> ModelCard | None:
+    """The cheapest model in memory, if it is not the chosen one and the budget holds both; else None: only that."""
     variants, estimates, demand = decision.variants, decision.estimates, decision.demand
-    allowed = np.ones(len(variants.cards), dtype=bool)
+    allowed = np.array([loaded(card) for card in variants.cards])
     if demand.min_accuracy is not None:
-        allowed = variants.accuracy >= demand.min_accuracy
+        allowed &= variants.accuracy >= demand.min_accuracy
     cheapest = int(np.where(allowed, estimates.work_ms, np.inf).argmin())
     both_ms = decision.p95_ms + float(estimates.work_ms[cheapest])
-    if cheapest == decision.choice.index or both_ms > usable_ms(estimates, demand):
+    if cheapest == decision.choice.index or not allowed[cheapest] or both_ms > usable_ms(estimates, demand):
         return None
     return variants.cards[cheapest]
 
@@ -41,11 +41,11 @@ async def run_cascade(
 ) -> tuple[Inferred, Outcome]:
     """The first model's answer if its top probability reaches `confidence` or the second is too late; else its.
 
-    A first one that fails is as good as one that is unsure.
+    A first one that fails, or has just left memory, is as good as one that is unsure.
     """
     try:
         sketch = await first
-    except EngineFailed:
+    except (EngineFailed, ModelUnavailable):
         return await second(), "escalated"
     if float(sketch.arrays["probabilities"].max()) >= confidence:
         return sketch, "sure"

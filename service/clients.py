@@ -24,9 +24,13 @@ class Client:
     max_tier: Tier | None = None
     tasks: tuple[str, ...] | None = None
 
+    def may(self, task: str) -> bool:
+        """Whether the client may ask for it: classify, detect, segment or embed."""
+        return self.tasks is None or task in self.tasks
+
     def require_task(self, task: str) -> None:
-        """Raises Forbidden if the client may not ask for it: classify, detect, segment or embed."""
-        if self.tasks is not None and task not in self.tasks:
+        """Raises Forbidden unless the client may ask for it."""
+        if self.tasks is not None and not self.may(task):
             allowed = ", ".join(self.tasks)
             raise Forbidden(f"the key may not {task}; it may {allowed}", field="Authorization", limit=allowed)
 
@@ -35,6 +39,11 @@ class Client:
         if self.max_budget_ms is not None and budget_ms > self.max_budget_ms:
             limit = f"{self.max_budget_ms:g} ms"
             raise Forbidden(f"{budget_ms:g} ms is more than the key may ask for, {limit}", field=field, limit=limit)
+
+
+def task_of(task: str, output: str) -> str:
+    """Which of a key's tasks an output of a model belongs to: an embedding to embed, all else to the model's own."""
+    return "embed" if output == "embedding" else task
 
 
 def client_with(key: Key, settings: Settings) -> Client:

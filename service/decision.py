@@ -45,6 +45,14 @@ class Decision:
     def p95_ms(self) -> float:
         return float(self.estimates.p95_ms[self.choice.index])
 
+    def stand_in_ms(self) -> float | None:
+        """What the fastest of the other models that would do needs from its choice on; None: there is none."""
+        allowed = np.arange(len(self.variants.cards)) != self.choice.index
+        if self.demand.min_accuracy is not None:
+            allowed &= self.variants.accuracy >= self.demand.min_accuracy
+        fastest_ms = float(np.where(allowed, self.estimates.p95_ms, np.inf).min())
+        return fastest_ms - self.estimates.spent_ms if fastest_ms < math.inf else None
+
     @property
     def promise(self) -> Promise:
         return self.estimates.promise(self.choice.index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -51,10 +51,10 @@ def palette_of_segments(count: int) -> NDArray[np.uint8]:
     return np.vstack([np.zeros((1, 3), np.uint8), palette(count)[:-1]])
 
 
-def paint_masks(image: Image.Image, masks: Sequence[Mask], colours: Sequence[Rgb]) -> Image.Image:
-    """The picture with each mask tinted, the first one on top."""
+def paint_masks(image: Image.Image, masks: Iterable[tuple[Mask, Rgb]]) -> Image.Image:
+    """The picture with each mask tinted in its colour, the last one on top."""
     pixels = np.asarray(image).copy()  # (H, W, 3)
-    for mask, colour in reversed(list(zip(masks, colours, strict=True))):
+    for mask, colour in masks:
         (top, left), (height, width) = mask.top_left, mask.pixels.shape
         region = pixels[top : top + height, left : left + width]
         region[mask.pixels] = region[mask.pixels] // 2 + np.array(colour, np.uint8) // 2

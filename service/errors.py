@@ -13,6 +13,7 @@ bytes ──▶ picture ──▶ pixels ──▶ job ──▶ answer: each er
     │   ├── InvalidParameter    422  a query parameter or JSON field outside its limits
     │   ├── UnknownModel        404  nobody knows that name
     │   ├── ModelNotExported    404  the catalogue knows it, this repository lacks it
+    │   ├── NoModel             404  no model of this repository does that
     │   ├── WrongTask           422  the model exists but does something else
     │   ├── BudgetUnsatisfiable    422  no model is that fast, however idle the machine
     │   ├── AccuracyUnsatisfiable  422  no model is that accurate
@@ -127,6 +128,12 @@ class ModelNotExported(RequestError):
     status = 404
     code = "model-not-exported"
     title = "The model is known but not in this repository"
+
+
+class NoModel(RequestError):
+    status = 404
+    code = "no-model"
+    title = "No model of this repository does that"
 
 
 class WrongTask(RequestError):

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service import tracing
 from service.ask import Ask, Strategy
 from service.bodies import BodyLimits, Picture, read_pictures
-from service.clients import Client, client_of
+from service.clients import Client, client_of, task_of
 from service.errors import InvalidParameter
 from service.front import SCOPE_KEY, Asked
 from service.gateway import Gateway
@@ -42,7 +42,7 @@ def ask_of(
     the client's key may not ask for.
     """
     client = client_of(request.scope)
-    client.require_task("embed" if "embedding" in outputs else task)
+    client.require_task(task_of(task, outputs[0]) if outputs else task)  # a route's outputs belong to one task
     refuse_repeated(request)
     budget_ms = query.latency_budget_ms
     header = request.headers.get("x-latency-budget-ms")
@@ -115,14 +115,16 @@ def _positive_ms(text: str) -> float:
     return budget_ms
 
 
-async def read_body(request: Request, gateway: Gateway, ask: Ask) -> tuple[list[Picture], float]:
+async def read_body(
+    request: Request, gateway: Gateway, ask: Ask, *, to_run: bool = True
+) -> tuple[list[Picture], float]:
     """The request's pictures, and how many milliseconds they took to arrive.
 
     Raises the pipeline's refusal before that, if it is sure already. What has arrived is not looked at twice: its
-    picture is judged in a moment.
+    picture is judged in a moment. Who only wants to know what would be chosen (not `to_run`) is refused nothing.
     """
     asked: Asked | None = request.scope.get(SCOPE_KEY)
-    if asked is None or not asked.whole:
+    if to_run and (asked is None or not asked.whole):
         gateway.pipeline.refuse_early(ask)
     settings = gateway.settings
     before_ms = ask.spent_ms()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,6 +84,10 @@ def _finish(items: list[tuple[Finish, Raw]]) -> list[Any]:
     return [finish.run(raw) for finish, raw in items]
 
 
+def _wanted_until_s(ask: Ask) -> float:
+    return math.inf if ask.keep_late else ask.deadline_s
+
+
 class Execution:
     """One way to a worker and back for each picture, two where something is left to do after the model."""
 
@@ -130,7 +135,7 @@ class Execution:
             self._metrics.cache_lookups.labels("miss" if kept is None else "hit").inc()
         if kept is not None:
             timing_ms = dict(_NOTHING_RUN_MS)
-            raw = Raw(card, kept.arrays, kept.geometry, picture, header)
+            raw = Raw(card, kept.arrays, kept.geometry, picture, header, _wanted_until_s(ask))
             result, _ = await self._finish(raw, ask, timing_ms)
             return Inferred(card, kept.arrays, kept.geometry, timing_ms, result, cached=True)
         with self._circuits.watched(card):
@@ -161,7 +166,8 @@ class Execution:
         }
         arrays = {name: array[0] for name, array in outputs.arrays.items()}
         check_classified(arrays)
-        result, finish_ms = await self._finish(Raw(card, arrays, geometry, picture, header), ask, timing_ms)
+        raw = Raw(card, arrays, geometry, picture, header, _wanted_until_s(ask))
+        result, finish_ms = await self._finish(raw, ask, timing_ms)
         saved_ms = outputs.saved_ms
         worked_ms = timing_ms["decode"] + timing_ms["infer"] + saved_ms + finish_ms if outputs.run_alone else None
         return Inferred(card, arrays, geometry, timing_ms, result, saved_ms, worked_ms), finish_ms
@@ -171,7 +177,7 @@ class Execution:
     ) -> tuple[Done[tuple[Pixels, Geometry]], Outputs]:
         item = _DecodeItem(picture, header, card.resize)
         cost_s = self._predictor.decode_ms(header, card.resize) / 1e3
-        job = Job(card.name, _NOT_YET, ask.outputs, ask.deadline_s, ask.priority, ask.keep_late)
+        job = Job(card.name, _NOT_YET, ask.outputs, ask.deadline_s, ask.priority, ask.keep_late, card.onnx_sha256)
         if self._shares_workers is not None:
             before = Before(self._decode_lane, item, cost_s, _pixels_of, arrived)
             with self._asking(card):

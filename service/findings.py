@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,15 +91,26 @@ def _found(raw: Raw, query: FindQuery) -> list[Detection]:
 
 def _finish_things(raw: Raw, query: SegmentQuery, view: View) -> Segments | Pictured:
     found = _found(raw, query)
-    masks = paste_masks(raw.arrays, raw.geometry, found)
     if view == "json":
+        masks = _in_time(paste_masks(raw.arrays, raw.geometry, found), raw)
         return Segments([_thing(f, m, query.mask_format) for f, m in zip(found, masks, strict=True)])
+    # The surest is drawn last, so it comes out on top.
+    shown = list(reversed(found[:_MOST_IN_A_MAP] if view == "png" else found))
+    masks = _in_time(paste_masks(raw.arrays, raw.geometry, shown), raw)
     if view == "png":
-        return Pictured(_png_of_things(masks[:_MOST_IN_A_MAP], raw.geometry.image_hw), "image/png")
+        return Pictured(_png_of_things(masks, len(shown), raw.geometry.image_hw), "image/png")
     colours = [drawing.colour_of(i) for i in range(len(found))]  # neighbours of one class must be told apart
     upright = to_upright(raw.picture.data, raw.header, field=raw.picture.field)
-    painted = drawing.paint_masks(upright, masks, colours)
+    painted = drawing.paint_masks(upright, zip(masks, reversed(colours), strict=True))
     return _encoded(drawing.draw_detections(painted, found, colours), view)
+
+
+def _in_time(masks: Iterator[Mask], raw: Raw) -> Iterator[Mask]:
+    """Each mask once it is known that somebody still waits: on a large picture fifty of them take seconds."""
+    for mask in masks:
+        yield mask
+        del mask
+        raw.require_time()
 
 
 def _thing(found: Detection, mask: Mask, mask_format: MaskFormat) -> Segment:
@@ -115,13 +126,13 @@ def _thing(found: Detection, mask: Mask, mask_format: MaskFormat) -> Segment:
     )
 
 
-def _png_of_things(masks: list[Mask], image_hw: tuple[int, int]) -> bytes:
-    """0 where nothing is, k where the k-th thing is; the surest on top."""
+def _png_of_things(masks: Iterable[Mask], count: int, image_hw: tuple[int, int]) -> bytes:
+    """0 where nothing is, k where the k-th thing is; the masks come from the last thing to the first, the surest."""
     values = np.zeros(image_hw, np.uint8)
-    for number, mask in reversed(list(enumerate(masks, start=1))):
+    for number, mask in zip(range(count, 0, -1), masks, strict=True):
         (top, left), (height, width) = mask.top_left, mask.pixels.shape
         values[top : top + height, left : left + width][mask.pixels] = number
-    return png_of_map(values, drawing.palette_of_segments(len(masks)))
+    return png_of_map(values, drawing.palette_of_segments(count))
 
 
 # --- maps

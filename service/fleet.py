@@ -16,6 +16,7 @@ from service.errors import (
     EngineUnavailable,
     ModelNotExported,
     ModelUnavailable,
+    NoModel,
     NotReady,
     UnknownModel,
     VisionError,
@@ -150,11 +151,22 @@ class Fleet:
         return self.pinned(name, task, kind) if name else self.routable(task, kind)
 
     def routable(self, task: Task, kind: SegmentKind | None = None) -> Variants:
-        """The trained models of a task and kind that share a label set, to choose from. Raises NotReady if none is."""
+        """The trained models of a task and kind that share a label set, to choose from.
+
+        Raises NotReady if there is one that cannot be used now, or may be, NoModel if there is none.
+        """
         self.require_ready()
         variants = self._selection.groups.get((task, kind))
         if variants is None:
-            raise NotReady(f"no model with trained weights is ready to {task}" + (f" ({kind})" if kind else ""))
+            wanted = f"{task} ({kind})" if kind else task
+            alike = [card for card in self.inventory.cards.values() if (card.task, card.segment_kind) == (task, kind)]
+            if any(card.weights.trained for card in alike) or not self.inventory.complete:
+                raise NotReady(f"no model with trained weights is ready to {wanted}")
+            # Nothing that the client does, or waits for, changes it.
+            raise NoModel(
+                f"no model with trained weights is there to {wanted}; GET /v1/models lists what there is",
+                field="kind" if kind else None,
+            )
         return variants
 
     def pinned(self, name: str, task: Task, kind: SegmentKind | None = None) -> Variants:

@@ -198,6 +198,8 @@ class Front:
         metrics.requests.labels(asked.task, tier, "shed").inc()
         metrics.request_duration.labels(asked.task, tier).observe(spent_s)
         metrics.slo_requests.labels(asked.task, tier).inc()
+        for gained in (metrics.slo_met, metrics.effective_accuracy):  # there, if nothing: see service/observation.py
+            gained.labels(asked.task, tier)
         self._untold += 1
         # A line for each, as the access log has it, would cost what not looking at them saves.
         if self._clock() - self._told_s > 1.0:

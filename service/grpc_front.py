@@ -10,8 +10,9 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import grpc
 from google.protobuf.json_format import ParseDict
@@ -55,7 +56,9 @@ class GrpcFront(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._address = f"{host}:{settings.grpc_port}"
         self._max_bytes = settings.max_tensor_bytes
+        self._most_calls = settings.max_in_flight
         self._max_budget_ms = settings.max_budget_ms
+        self._tls = (Path(settings.tls_key), Path(settings.tls_cert)) if settings.tls_cert else None
         self._server: grpc.aio.Server | None = None
 
     def bind(self) -> None:
@@ -65,9 +68,14 @@ class GrpcFront(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
         ]
-        self._server = grpc.aio.server(options=options)
+        # More calls than requests may be in flight would only be refused, each with its whole message in memory.
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=self._most_calls)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        self._server.add_insecure_port(self._address)
+        if self._tls is None:
+            self._server.add_insecure_port(self._address)
+        else:
+            key, certificate = (path.read_bytes() for path in self._tls)
+            self._server.add_secure_port(self._address, grpc.ssl_server_credentials([(key, certificate)]))
 
     async def start(self) -> None:
         """Answers from now on."""
@@ -242,8 +250,8 @@ def _path(name: str, version: str, end: str = "") -> str:
 
 
 def _peer(peer: str) -> tuple[str, int] | None:
-    """`ipv4:127.0.0.1:50000` as ASGI has it."""
-    address, _, port = peer.partition(":")[2].rpartition(":")
+    """`ipv4:127.0.0.1:50000` or `ipv6:%5B::1%5D:50000` as ASGI has it."""
+    address, _, port = unquote(peer).partition(":")[2].rpartition(":")
     return (address.strip("[]"), int(port)) if port.isdecimal() else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 
@@ -78,6 +79,13 @@ def to_model_pixels(
     return _resize(upright, box, image_hw, rule)
 
 
+# What Pillow raises for bytes that are not what they should be: of chunks and tables as well, whose readers trust them.
+_UNREADABLE = (
+    *(UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError),
+    *(IndexError, KeyError, TypeError, struct.error),
+)
+
+
 def to_upright(data: bytes, header: ImageHeader, *, field: str = "image") -> Image.Image:
     """The picture in its own size, 8-bit RGB, upright. Raises BadImage as `to_model_pixels` does."""
     rgb, _, orientation = _open(data, header, None, field)
@@ -96,7 +104,7 @@ def _open(data: bytes, header: ImageHeader, rule: ResizeRule | None, field: str)
             opened.load()
             orientation = orientation_of(opened)
             return to_rgb(opened), shrink, orientation
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, MemoryError) as err:
+    except _UNREADABLE as err:
         raise BadImage(f"{field} cannot be decoded: {_reason(err)}", field=field) from err
 
 

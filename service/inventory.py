@@ -69,6 +69,11 @@ class Inventory:
                 self._refuse_if_too_large(entry.name)
         self.changed()
 
+    @property
+    def complete(self) -> bool:
+        """Whether it is known of every entry what it is, or that it is refused."""
+        return all(entry.card is not None or self._refusal(name) for name, entry in self._entries.items())
+
     def state(self, name: str) -> State:
         """The state of an entry that has a card."""
         place = self.residency.place(name)

@@ -20,6 +20,8 @@ from service.residency import DoesNotFit, Place, Residency
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.02
+# After a failure: an engine that is away, or does not let go of a model, is asked again ever less often.
+_AGAIN_AFTER_S = (0.1, 5.0)
 
 Why = Literal["request", "background", "operator"]
 
@@ -104,10 +106,10 @@ class Loads:
         for request in self._requests.values():
             if request.name == name:
                 if request.began_s is not None:
-                    return max(_LOOK_S, request.since_s + own_s - time.monotonic())
+                    return max(_LOOK_S, _left_s(own_s, time.monotonic() - request.since_s))
             elif request.began_s is not None:
                 other_s = self._times.expected_s(request.name, self._owner.file_bytes(request.name))
-                before_s += max(0.0, request.since_s + other_s - time.monotonic())
+                before_s += _left_s(other_s, time.monotonic() - request.since_s)
             elif request.why != "background":
                 before_s += self._times.expected_s(request.name, self._owner.file_bytes(request.name))
         return before_s + own_s
@@ -162,17 +164,21 @@ class Loads:
             self._change(name)
 
     async def _work(self) -> None:
+        pause_s = 0.0
         while True:
             self._wake.clear()
             try:
                 busy = await self._step()
+                pause_s = 0.0
             except VisionError as err:
                 log.warning("%s", err.detail)
-                busy = False
+                pause_s = _longer(pause_s)
             except Exception:
                 log.exception("loading models failed. This is a bug.")
-                busy = False
-            if not busy:
+                pause_s = _longer(pause_s)
+            if pause_s:  # what failed has changed something itself, and would wake this at once
+                await asyncio.sleep(pause_s)
+            elif not busy:
                 await self._wake.wait()
 
     async def _step(self) -> bool:
@@ -271,6 +277,17 @@ class Loads:
     def _change(self, name: str) -> None:
         self.changed_s[name] = time.monotonic()
         self._owner.changed()
+
+
+def _longer(pause_s: float) -> float:
+    """The next pause after a failure, in seconds."""
+    first_s, most_s = _AGAIN_AFTER_S
+    return min(most_s, max(first_s, 2 * pause_s))
+
+
+def _left_s(expected_s: float, spent_s: float) -> float:
+    """Of a load that should take `expected_s`. One that is overdue is no nearer its end: as long again as so far."""
+    return expected_s - spent_s if spent_s < expected_s else spent_s
 
 
 def _as_seen_by_a_client(name: str, err: VisionError) -> VisionError:

@@ -96,3 +96,7 @@ def observed(metrics: Metrics, task: str, ask: Ask) -> Iterator[Observation]:
         metrics.request_duration.labels(task, seen.tier).observe(ask.spent_ms() / 1e3)
         if seen.outcome not in ("invalid", "infeasible", "cancelled"):
             metrics.slo_requests.labels(task, seen.tier).inc()
+            # There from the first request on: a rule over a series that is not there says nothing, not that nothing
+            # was in time.
+            for gained in (metrics.slo_met, metrics.effective_accuracy):
+                gained.labels(task, seen.tier)

@@ -147,7 +147,7 @@ TENSOR_ANSWER: dict[int | str, dict[str, Any]] = {
 
 _MEANINGS = {
     400: "The body is not what it says, or the picture cannot be decoded.",
-    404: "No such model; or it is known but not exported, then with the command that exports it.",
+    404: "No such model, or none that does this; if it is known but not exported, the command that exports it.",
     413: "Beyond a size limit: bytes, pixels, a side, or the number of pictures.",
     415: "Neither JPEG, PNG nor WebP; or a content type that is not accepted.",
     422: "A parameter outside its limits, or a budget or accuracy that no model meets.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from service.errors import (
     EngineError,
     EngineFailed,
     EngineUnavailable,
+    ModelLoading,
     ModelUnavailable,
     NotReady,
     OverFairShare,
@@ -33,6 +35,13 @@ from service.image_header import ImageHeader, SizeLimits, read_header
 from service.latency import Predictor
 from service.manifest import ModelCard
 from service.metrics import Metrics
+
+# Whoever waited in vain is admitted again only if the other model's prediction still fits, and that may have risen.
+_STAND_IN_FACTOR = 1.5
+_STAND_IN_SLACK_MS = 5.0
+# Nine of ten loads are there when they should be.
+_PATIENCE_FACTOR = 1.5
+_LEAST_PATIENCE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +134,20 @@ class Pipeline:
         self, pictures: list[Picture], headers: list[ImageHeader], ask: Ask, without: frozenset[str] = frozenset()
     ) -> Served:
         """By a model that is not among `without`. Raises NotReady if there are only those."""
+        overdue: frozenset[str] = frozenset()
         for last in (False, False, True):
-            decision = self._choose(headers, ask, without)
+            decision = self._choose(headers, ask, without | overdue)
             if decision.card.name in without:
                 raise NotReady("no other model is left")
             try:
-                return await self._run_loaded(pictures, headers, decision, ask)
+                alone = decision.card.name in overdue  # the others cannot be chosen: they fail, or would be late
+                until_s = ask.deadline_s if alone else self._wait_until_s(decision, ask)
+                return await self._run_loaded(pictures, headers, decision, ask, until_s)
+            except ModelLoading:
+                # Who named it waited for it alone; for anybody else another one is there, and has the time left.
+                if ask.model is not None or last or decision.card.name in overdue:
+                    raise
+                overdue |= {decision.card.name}
             except (ModelUnavailable, UnknownModel):
                 # Gone between the choice and the run. Who named it is told; who did not gets another one.
                 self.fleet.model_lost(decision.card.name)
@@ -152,12 +169,12 @@ class Pipeline:
         return decision
 
     async def _run_loaded(
-        self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask
+        self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask, until_s: float
     ) -> Served:
-        """As `_run`, with the model kept in memory, or brought there first."""
+        """As `_run`, with the model kept in memory, or brought there first, until `until_s`."""
         for last in (False, True):
             try:
-                async with self.fleet.in_use(decision.card, ask.deadline_s):
+                async with self.fleet.in_use(decision.card, until_s):
                     return await self._run(pictures, headers, decision, ask)
             except ModelUnavailable:
                 # Gone since the last look: with a memory budget it is loaded again, once.
@@ -166,12 +183,25 @@ class Pipeline:
                     raise
         raise AssertionError("not reached")
 
+    def _wait_until_s(self, decision: Decision, ask: Ask) -> float:
+        """Until when a model that is being loaded is waited for: its deadline, if no other one is there instead.
+
+        If there is, then only while that could still answer, and not much longer than the load should take: all who
+        wait for it would turn to the other one in the same moment.
+        """
+        stand_in_ms = decision.stand_in_ms() if decision.cold and ask.model is None else None
+        if stand_in_ms is None:
+            return ask.deadline_s
+        patience_s = max(_LEAST_PATIENCE_S, _PATIENCE_FACTOR * self.fleet.load_s(decision.card))
+        last_moment_s = ask.deadline_s - (stand_in_ms * _STAND_IN_FACTOR + _STAND_IN_SLACK_MS) / 1e3
+        return min(last_moment_s, time.monotonic() + patience_s)
+
     async def _run(self, pictures: list[Picture], headers: list[ImageHeader], decision: Decision, ask: Ask) -> Served:
         announced = [self.execution.announce(decision.card, ask) for _ in pictures]
         try:
             if len(pictures) > 1:
                 return Served(decision, await self._run_all(pictures, headers, decision, ask, announced))
-            first = first_model(decision) if ask.strategy == "cascade" else None
+            first = first_model(decision, self.fleet.loaded) if ask.strategy == "cascade" else None
             if first is not None and self._trusted(first):
                 return await self._run_cascade(pictures[0], headers[0], decision, ask, first)
             return await self._run_one(pictures[0], headers[0], decision, ask, announced[0])

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import typer
 
+from service.environment import read_settings
 from service.image_header import ImageHeader
 from service.latency import Predictor
 from service.planning import FleetPlan, NoPlan, Profiled, TierLoad, make_plan
@@ -40,7 +41,7 @@ def run(
     as_json: bool,
 ) -> None:
     """What `vision plan` does, with its options. Raises typer.Exit with its exit codes."""
-    settings = Settings()
+    settings = read_settings()
     folder = repository or settings.repository
     if write is not None:
         found = measured_in(folder)

@@ -110,7 +110,7 @@ async def route(request: Request) -> Response:
         ask = replace(ask, kind=kind, finish=Finish("masks" if kind == "instance" else "map", lambda raw: None))
     header = None
     if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
-        pictures, _ = await read_body(request, gateway, ask)
+        pictures, _ = await read_body(request, gateway, ask, to_run=False)
         header = read_header(pictures[0].data, gateway.pipeline.size_limits, field=pictures[0].field)
     looked = gateway.pipeline.chooser.look([header or _TYPICAL_PICTURE], ask)
     answer = route_answer(request_id(request.scope), ask, header, looked, gateway.fleet)

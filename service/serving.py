@@ -18,6 +18,7 @@ from service.app import create_app
 from service.body_room import BodyRoom
 from service.doors import require_closed_doors
 from service.drain import Drain, DrainingServer
+from service.engines.addresses import Addresses, InvalidAddress
 from service.front import Front, SecondLook
 from service.gateway import Gateway
 from service.grpc_front import GrpcFront
@@ -66,9 +67,10 @@ def serve(settings: Settings) -> bool:
     app = create_app(settings)
     gateway: Gateway = app.state.gateway
     drain = Drain(app)
+    room = BodyRoom(drain, settings.max_waiting_bytes)
     front = Front(gateway.metrics)
     config = uvicorn.Config(
-        SecondLook(BodyRoom(drain, settings.max_waiting_bytes), front),
+        SecondLook(room, front),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.tls_cert or None,
@@ -86,7 +88,7 @@ def serve(settings: Settings) -> bool:
         except OSError as err:
             raise CannotServe(f"VISION_TLS_CERT and VISION_TLS_KEY cannot be used: {err}") from None
     with _admin(settings, gateway) as admin:
-        grpc = GrpcFront(drain, settings) if settings.grpc_port else None
+        grpc = GrpcFront(room, settings) if settings.grpc_port else None
         server = DrainingServer(config, drain, settings.drain_s, beside=admin, front=grpc)
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it by hand: no traceback
             server.run()
@@ -103,6 +105,11 @@ def check(settings: Settings) -> None:
         raise CannotServe(
             f"VISION_MAX_WAITING_BYTES is {settings.max_waiting_bytes}, less than the largest body, {largest}"
         )
+    if settings.engine == "triton":
+        try:
+            Addresses(settings.triton_url)
+        except InvalidAddress as err:
+            raise CannotServe(str(err)) from err
     if settings.admin_port == settings.port:
         raise CannotServe(f"VISION_PORT and VISION_ADMIN_PORT are both {settings.port}: give each its own")
     if bool(settings.tls_cert) != bool(settings.tls_key):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from service.ask import Ask
-from service.clients import Client
+from service.clients import Client, task_of
 from service.compression import Coding, pack, unpack
 from service.decision import Decision, demand_of, refusal_error
 from service.engines.protocol import Engine, Job, Outputs
@@ -79,9 +79,10 @@ class TensorPath:
     def ask(self, card: ModelCard, received_s: float, client: Client) -> Ask:
         """What is asked of the model as long as the body is not read: it may take as long as the client may ask for.
 
-        Raises Forbidden for a task that is not the client's.
+        Raises Forbidden if the client may ask for none of the outputs.
         """
-        client.require_task(card.task)
+        tasks = [task_of(card.task, output.name) for output in card.outputs]
+        client.require_task(next((task for task in tasks if client.may(task)), card.task))
         return Ask(
             task=card.task,
             outputs=(),
@@ -97,7 +98,7 @@ class TensorPath:
         """The model's answer to the body. Raises whatever keeps it from being answered."""
         with self._pipeline.permit(ask.client):
             request, read_ms = await self._read(card, packet, ask)
-            ask = self._asked(ask, request, client)
+            ask = self._asked(card, ask, request, client)
             decision = self._admit(card, len(request.pixels), ask)
             cold = not self._pipeline.fleet.loaded(card)
             try:
@@ -161,9 +162,14 @@ class TensorPath:
         result: T = done.result
         return result, done.run_s * 1e3
 
-    def _asked(self, ask: Ask, request: TensorRequest, client: Client) -> Ask:
-        """The ask with what the body says. Raises InvalidParameter, Forbidden for too long a timeout."""
+    def _asked(self, card: ModelCard, ask: Ask, request: TensorRequest, client: Client) -> Ask:
+        """The ask with what the body says.
+
+        Raises InvalidParameter, and Forbidden for an output that is not the client's, or too long a timeout.
+        """
         names = tuple(wanted.name for wanted in request.outputs)
+        for name in names:
+            client.require_task(task_of(card.task, name))
         if not request.timeout_us:
             return replace(ask, outputs=names, priority=request.priority)
         budget_ms = request.timeout_us / 1e3
@@ -194,5 +200,5 @@ class TensorPath:
         return Decision(variants, estimates, choice, demand_of(ask))
 
     async def _infer(self, card: ModelCard, request: TensorRequest, ask: Ask) -> Outputs:
-        job = Job(card.name, request.pixels, ask.outputs, ask.deadline_s, ask.priority)
+        job = Job(card.name, request.pixels, ask.outputs, ask.deadline_s, ask.priority, onnx_sha256=card.onnx_sha256)
         return await self._pipeline.execution.infer(job, card)

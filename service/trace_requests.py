@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 log = logging.getLogger(__name__)
 
-INSTALL = "pip install 'vision-gateway[otel]'"
+INSTALL = "python -m pip install -c constraints.txt -e '.[otel]', in the clone"
 # OpenTelemetry's own, either of which names a collector.
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 

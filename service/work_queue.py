@@ -118,6 +118,8 @@ class WorkQueue:
         if entry.state is not State.WAITING:
             return
         entry.state = State.GONE
+        # It stays in the heaps for a while; its picture, whose bytes nobody counts any more, does not.
+        entry.item = entry.then = entry.before = None
         self._waiting -= 1
         if self._waiting * 2 + 64 < len(self._heap):  # mostly cancelled: drop the dead before they pile up
             self._heap = list(self._alive())

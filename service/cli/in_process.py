@@ -5,29 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import httpx
 import typer
 
 from service.client import AsyncClient
-
-if TYPE_CHECKING:
-    from service.settings import Settings
-
-
-def read_settings() -> Settings:
-    """The settings of the environment. Raises BadParameter (exit code 2) naming the variable that is wrong."""
-    from pydantic import ValidationError
-
-    from service.settings import Settings
-
-    try:
-        return Settings()
-    except ValidationError as err:
-        first = err.errors()[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        raise typer.BadParameter(f"{first['msg']}.", param_hint=f"VISION_{name}") from err
 
 
 @asynccontextmanager
@@ -35,9 +17,16 @@ async def in_process(api_key: str | None) -> AsyncIterator[AsyncClient]:
     """A client of a gateway that lives as long as this context, with the settings of the environment."""
     # Seconds: only when no server was named.
     from service.app import create_app
+    from service.engines.addresses import InvalidAddress
+    from service.environment import read_settings
 
     logging.getLogger("service").setLevel(logging.ERROR)  # who typed a command did not ask for a server's log
-    app = create_app(read_settings())
+    # It opens no door, so it need not be told who may come in.
+    indoors = {"host": "127.0.0.1", "api_keys_file": ""}
+    try:
+        app = create_app(read_settings().model_copy(update=indoors))
+    except InvalidAddress as err:
+        raise typer.BadParameter(str(err)) from err
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     lifespan = app.router.lifespan_context(app)
     await lifespan.__aenter__()
@@ -51,6 +40,8 @@ async def in_process(api_key: str | None) -> AsyncIterator[AsyncClient]:
 
 def what_is_missing() -> str:
     """Why the gateway of this process has no model, and what to type."""
+    from service.environment import read_settings
+
     settings = read_settings()
     if settings.engine == "triton":
         return f"no model is ready on the Triton at {settings.triton_url}"

@@ -18,7 +18,7 @@ vision-gateway listens on {scheme}://{host}:{port}   (engine: {engine})
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
     admin_port: Annotated[int | None, typer.Option(min=0, max=65535, help="The admin port; 0: none.")] = None,
 ) -> None:
     """Serve the model repository over HTTP until interrupted.
@@ -26,8 +26,8 @@ def serve(
     Exit codes: 0 stopped, 1 it could not start, 2 wrong usage or settings.
     """
     from service import serving
-    from service.cli.in_process import read_settings
     from service.doors import OpenDoors
+    from service.environment import read_settings
     from service.keys import InvalidKeys
 
     options = (("host", host), ("port", port), ("admin_port", admin_port))

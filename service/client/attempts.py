@@ -2,7 +2,8 @@
 
 Repeated is only what cannot have cost the gateway anything: a connection that never came about, and a request that was
 turned away with the time to come back (503, 429 with Retry-After). Never beyond the call's deadline, which is
-`timeout_s`, or the budget if that is shorter; and a repeated request has only what is left of its budget.
+`timeout_s`, or the budget if that is shorter; and a repeated request has only what is left of its budget. What a tier
+comes to is the gateway's affair: it holds for each try.
 """
 
 from __future__ import annotations
@@ -62,14 +63,18 @@ class Attempts(Generic[T]):
         self._started_s = clock()
         self._budget_ms: float | None = call.params.get(BUDGET)
         self._backoff_s = _FIRST_BACKOFF_S
-        self._first: NotAvailable | None = None
+        # Why the call was repeated, the first time: what is raised if the repetition has no chance.
+        self._first: ClientError | None = None
 
     def request_arguments(self) -> dict[str, Any]:
-        """Keyword arguments for httpx's `build_request`."""
+        """Keyword arguments for httpx's `build_request`. Raises why the call was repeated if no time is left for it."""
         spent_s = self._clock() - self._started_s
         params = dict(self._call.params)
-        if self._first is not None and self._budget_ms is not None:
-            params[BUDGET] = self._budget_ms - spent_s * 1e3
+        if self._first is not None:
+            if spent_s >= self._deadline_s():  # the wait before this took longer than it should
+                raise self._first
+            if self._budget_ms is not None:
+                params[BUDGET] = self._budget_ms - spent_s * 1e3
         left_s = max(0.001, self._timeout_s - spent_s)
         return {
             "method": self._call.method,
@@ -91,7 +96,6 @@ class Attempts(Generic[T]):
             return Done(self._read(outcome))
         err = _problem(outcome, self._url)
         if isinstance(err, NotAvailable) and err.retry_after_s is not None:
-            self._first = self._first or err
             return self._wait_or(err, err.retry_after_s * random.uniform(1.0, 1.0 + _SPREAD))  # noqa: S311
         # What was left of the budget is too little for any model: the caller's budget was not the fault.
         if self._first is not None and isinstance(err, ProblemError) and err.code == "budget-unsatisfiable":
@@ -99,13 +103,15 @@ class Attempts(Generic[T]):
         raise err
 
     def _wait_or(self, err: ClientError, seconds: float) -> Wait:
-        deadline_s = self._timeout_s
-        if self._budget_ms is not None:
-            deadline_s = min(deadline_s, self._budget_ms / 1e3)
-        if self._retries_left == 0 or self._clock() - self._started_s + seconds >= deadline_s:
+        self._first = self._first or err
+        if self._retries_left == 0 or self._clock() - self._started_s + seconds >= self._deadline_s():
             raise err
         self._retries_left -= 1
         return Wait(seconds)
+
+    def _deadline_s(self) -> float:
+        """Seconds after the call's start."""
+        return self._timeout_s if self._budget_ms is None else min(self._timeout_s, self._budget_ms / 1e3)
 
     def _next_backoff(self) -> float:
         seconds = self._backoff_s * random.uniform(0.5, 1.0)  # noqa: S311

@@ -7,7 +7,7 @@ ClientError
 └── ProblemError            the gateway said no, and why (RFC 9457)
     ├── RequestRefused      4xx: the caller can mend it
     │   ├── PictureRefused  this picture is the fault: no picture, damaged, too large
-    │   ├── ModelNotFound   404: unknown, or not in this repository
+    │   ├── ModelNotFound   404: unknown, not in this repository, or none that does this
     │   ├── Unsatisfiable   422: no model is that fast, or that accurate
     │   └── NotAllowed      401, 403: the key is missing, wrong, or not enough
     ├── NotAvailable        503, 429: nothing is wrong with the request; `retry_after_s` says when to ask again
@@ -102,6 +102,7 @@ _BY_CODE: dict[str, type[ProblemError]] = {
     "unsupported-media": PictureRefused,
     "unknown-model": ModelNotFound,
     "model-not-exported": ModelNotFound,
+    "no-model": ModelNotFound,
     "budget-unsatisfiable": Unsatisfiable,
     "accuracy-unsatisfiable": Unsatisfiable,
 }

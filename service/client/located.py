@@ -117,7 +117,8 @@ class Segmentation(Located):
         if self.class_map is None:
             colours = [colour_of(i) for i in range(len(self))]
             masks = [Mask(self.image_hw, (0, 0), self.mask(i)) for i in range(len(self))]
-            return draw_detections(paint_masks(image, masks, colours), self.things, colours)
+            painted = paint_masks(image, zip(reversed(masks), reversed(colours), strict=True))
+            return draw_detections(painted, self.things, colours)
         names = sorted({(thing.class_id, thing.label) for thing in self.things})
         legend = [(label, colour_of(class_id)) for class_id, label in names]
         return draw_legend(paint_map(image, self.class_map, UNSEEN), legend)

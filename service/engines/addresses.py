@@ -14,13 +14,17 @@ log = logging.getLogger(__name__)
 RESOLVE_TIMEOUT_S = 2.0
 
 
+class InvalidAddress(ValueError):
+    """What is no HOST:PORT[,HOST:PORT…]; the sentence names the setting."""
+
+
 class Addresses:
-    """Raises ValueError for what is no HOST:PORT[,HOST:PORT…]."""
+    """Raises InvalidAddress."""
 
     def __init__(self, urls: str) -> None:
         self._hosts = [_host_and_port(url.strip()) for url in urls.split(",") if url.strip()]
         if not self._hosts:
-            raise ValueError("VISION_TRITON_URL names no server")
+            raise InvalidAddress("VISION_TRITON_URL names no server")
 
     @property
     def literal(self) -> bool:
@@ -40,7 +44,7 @@ class Addresses:
 def _host_and_port(url: str) -> tuple[str, int]:
     host, colon, port = url.rpartition(":")
     if not colon or not host or not port.isdigit() or "/" in url:
-        raise ValueError(f"VISION_TRITON_URL: {url!r} is not HOST:PORT")
+        raise InvalidAddress(f"VISION_TRITON_URL: {url!r} is not HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

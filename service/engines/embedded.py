@@ -95,6 +95,7 @@ class EmbeddedEngine:
         self._wide_sessions = Sessions(workers.count, list(self._providers)) if wide else None
         self._found: dict[str, OnDisk] = {}
         self._loaded: dict[str, _Loaded] = {}
+        self._replaced: dict[str, _Loaded] = {}  # until the next look: who asks may know only the card of the old one
         self._refused: dict[str, tuple[Signature, InvalidEntry]] = {}
         self._try_again_s: dict[str, float] = {}
         self._held_out: set[str] = set()
@@ -104,6 +105,10 @@ class EmbeddedEngine:
 
     async def open(self) -> None:
         await self.cards()
+        if not self._found:
+            folder = self._folder.folder
+            what = "holds no entry" if folder.is_dir() else "does not exist"
+            log.warning("%s %s; `vision-export --default --repository %s` fills it", folder, what, folder)
 
     async def cards(self) -> list[ModelCard]:
         await self._scan()
@@ -126,14 +131,10 @@ class EmbeddedEngine:
     async def unload_model(self, name: str) -> None:
         async with self._loading:
             self._held_out.add(name)
-            leaving = self._loaded.pop(name, None)
-            if leaving is None:
-                return
+            last = [models.pop(name) for models in (self._loaded, self._replaced) if name in models]
             self._drop_wide(name)
-            while leaving.running:  # noqa: ASYNC110  runs end by themselves, on another thread
+            while any(leaving.running for leaving in last):  # noqa: ASYNC110  runs end by themselves, on another thread
                 await asyncio.sleep(0.002)
-            last = [leaving]
-            del leaving
             await self._free(last)
 
     async def infer(self, job: Job) -> Outputs:
@@ -170,7 +171,8 @@ class EmbeddedEngine:
         return done.before, _outputs(done)
 
     def _loaded_for(self, job: Job, rows: int) -> _Loaded:
-        loaded = self._loaded.get(job.model)
+        both = (self._loaded.get(job.model), self._replaced.get(job.model))
+        loaded = next((one for one in both if one and job.onnx_sha256 in ("", one.card.onnx_sha256)), None)
         if loaded is None:
             if job.model in self._found:
                 raise ModelUnavailable(f"{job.model} is not loaded")
@@ -203,6 +205,7 @@ class EmbeddedEngine:
             await asyncio.to_thread(self._wide_sessions.close)
         await asyncio.to_thread(self._loader.shutdown, cancel_futures=True)
         self._loaded.clear()
+        self._replaced.clear()
 
     async def _scan(self) -> None:
         """Looks at the folder. What went is dropped, what changed is loaded anew; if `load_all`, what came as well."""
@@ -217,7 +220,9 @@ class EmbeddedEngine:
             gone = self._loaded.keys() - self._found.keys()
             for name in gone:
                 self._drop_wide(name)
-            await self._free([self._loaded.pop(name) for name in gone])
+            last = [self._loaded.pop(name) for name in gone]
+            last += [self._replaced.pop(name) for name in list(self._replaced)]
+            await self._free(last)
             for name, on_disk in self._found.items():
                 if self._wants_loading(name, on_disk):
                     with contextlib.suppress(InvalidEntry):  # it was logged; the others serve
@@ -265,10 +270,10 @@ class EmbeddedEngine:
         self._drop_wide(name)
         running: list[None] = []
         lane = self._lane(on_disk.card, session, running)
-        replaced = [self._loaded.pop(name)] if name in self._loaded else []
+        if name in self._loaded:
+            self._replaced[name] = self._loaded[name]
         self._loaded[name] = _Loaded(on_disk.card, on_disk.signature, lane, running)
         log.info("loaded %s in %.0f ms", name, (time.monotonic() - started_s) * 1e3)
-        await self._free(replaced)
         return max(0, _resident_bytes() - before)
 
     async def _free(self, last: list[_Loaded]) -> None:

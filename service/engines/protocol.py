@@ -28,6 +28,7 @@ class Job:
     deadline_s  `time.monotonic()` by which the answer is wanted: work is done in this order; None: no hurry
     keep_late   the answer is wanted even after the deadline
     priority    1 (first) .. 3 (first to be shed)
+    onnx_sha256 the graph of the card by which pixels were made and outputs will be read; "": whichever is there
     """
 
     model: str
@@ -36,6 +37,7 @@ class Job:
     deadline_s: float | None = None
     priority: int = 2
     keep_late: bool = False
+    onnx_sha256: str = ""
 
     def remaining_s(self) -> float | None:
         """Seconds until the answer becomes worthless; None: never."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,8 @@ def check_classes(class_map: NDArray[np.generic], names: tuple[str, ...]) -> Non
         raise EngineFailed("the model gave a class that has no name")
 
 
-def paste_masks(arrays: Arrays, geometry: Geometry, detections: list[Detection]) -> list[Mask]:
-    """One mask a detection, in the picture's pixels.
+def paste_masks(arrays: Arrays, geometry: Geometry, detections: list[Detection]) -> Iterator[Mask]:
+    """One mask a detection, in the picture's pixels, each made when it is asked for: one may take 50 MB.
 
     arrays  boxes (K, 4) and masks (K, h, w) in 0..1: cell (i, j) covers the i-th of h parts of the box's height and
     the j-th of w parts of its width. The value at a pixel's centre is interpolated between the centres of the cells,
@@ -67,7 +68,7 @@ def paste_masks(arrays: Arrays, geometry: Geometry, detections: list[Detection])
     masks = arrays["masks"][slots].astype(np.float32)  # (D, h, w)
     if not np.isfinite(masks).all():
         raise EngineFailed("the model gave masks that are no numbers")
-    return [_paste(mask, box, geometry.image_hw) for mask, box in zip(masks, boxes, strict=True)]
+    return (_paste(mask, box, geometry.image_hw) for mask, box in zip(masks, boxes, strict=True))
 
 
 def _paste(mask: NDArray[np.float32], box: NDArray[np.float64], image_hw: tuple[int, int]) -> Mask:

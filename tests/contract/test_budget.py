@@ -97,6 +97,15 @@ async def test_the_dry_run_explains_every_candidate_and_runs_nothing(gateway: Fa
     assert "0.5 ms" in refused["refused"]
 
 
+async def test_the_dry_run_with_a_picture_explains_also_what_would_be_refused_under_load(gateway: FakeGateway) -> None:
+    gateway.gateway.pipeline.busy_from = -1  # as if every worker had something to do
+    permits = gateway.gateway.pipeline.permits
+    permits.take = lambda client: pytest.fail("a dry run takes no place")  # type: ignore[method-assign]
+    route = await ask(gateway, "/v1/route", latency_budget_ms=0.5)
+    assert route.status_code == 200, route.text
+    assert "0.5 ms" in route.json()["refused"]
+
+
 async def test_a_loaded_machine_degrades_then_refuses_with_retry_after(gateway: FakeGateway) -> None:
     # The large model takes 1000 ms typically, and is predicted to stay below 1300.
     hasty: dict[str, Any] = {"latency_budget_ms": 1300, "min_accuracy": 80}

@@ -92,6 +92,52 @@ async def test_an_entry_is_not_gone_between_the_two_renames_that_replace_it(
     assert await engine.cards() == [], "what stays away is gone"
 
 
+async def test_an_answer_has_the_labels_of_the_model_that_gave_it_while_others_are_still_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two entries are exported anew. The first one's new graph is in memory while the second is being opened."""
+
+    def write(seed: int, labels: str) -> None:
+        for name in ("first", "second"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            names = tuple(f"{labels} {i}" for i in range(10))
+            write_small_entry(tmp_path, name, seed=seed, variant_of=name, label_names=names)
+
+    write(0, "old")
+    opened, go_on = EmbeddedEngine._open_entry, threading.Event()
+
+    def wait_with_the_second(self: EmbeddedEngine, entry: Path, *rest: Any) -> Any:
+        if entry.name == "second":
+            go_on.wait(20)
+        return opened(self, entry, *rest)
+
+    app = create_app(Settings(repository=tmp_path, workers=1, poll_interval_s=0.02, probe_after_s=0))
+    picture, transport = encoded(photograph()), httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://g") as client:
+
+        async def answer() -> Any:
+            said = await client.post("/v1/classify?model=first&top_k=10", content=picture, headers=JPEG)
+            return [(one["label"].split()[0], one["class_id"], one["score"]) for one in said.json()["predictions"]]
+
+        before = await answer()
+        monkeypatch.setattr(EmbeddedEngine, "_open_entry", wait_with_the_second)
+        engine = app.state.gateway.engine
+        write(7, "new")
+        new = file_sha256(onnx_path(tmp_path / "first"))
+        async with asyncio.timeout(10):
+            while engine._loaded["first"].card.onnx_sha256 != new:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await answer() == before, "the old card is known, so the old graph answers"
+        go_on.set()
+        async with asyncio.timeout(10):
+            while (await answer())[0][0] == "old":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert {score for *_, score in await answer()} != {score for *_, score in before}
+        async with asyncio.timeout(10):
+            while engine._replaced:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
 @pytest.mark.timeout(60)
 async def test_who_names_a_model_is_answered_while_its_entry_is_replaced_again_and_again(tmp_path: Path) -> None:
     write_small_entry(tmp_path)
@@ -246,5 +292,8 @@ async def test_what_a_model_leaves_is_freed_and_handed_back_on_the_thread_that_l
         await engine.unload_model(ROW_NAME)
     else:
         shutil.rmtree(tmp_path / ROW_NAME) if how == "taken away" else replace(tmp_path, seed=2)
+        await engine.entries()
+    if how == "replaced":  # until the next look, for who still has the old card
+        assert leaving() is not None
         await engine.entries()
     assert seen[-1] == ("model-loader", True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from tests.gateway_server import ROOT
 from tests.write_docs import DOCS, TABLES, with_table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -30,6 +33,13 @@ def test_generated_tables_are_up_to_date(name: str) -> None:
     file, table = TABLES[name]
     page = (DOCS / file).read_text(encoding="utf-8")
     assert with_table(page, name, table()) == page, "run `python -m tests.write_docs`"
+
+
+def test_how_far_below_the_best_fixed_model_is_told_of_the_real_server_too() -> None:
+    page = (DOCS / "routing-benchmark.md").read_text(encoding="utf-8")
+    simulated, real = re.findall(r"from ([\d.]+) points below", page)
+    (said,) = re.findall(r"on the real server by up to ([\d.]+) points .*?simulated by up\s+to ([\d.]+) points", page)
+    assert said == (real, simulated)
 
 
 def test_every_route_and_every_reason_is_in_the_api_pages() -> None:
@@ -60,11 +70,29 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 def test_make_targets_named_in_the_docs_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     named = set(re.findall(r"(?:`|^ *)make ([a-z][a-z-]+)", text, re.MULTILINE))
     assert {"serve", "test"} <= named
-    assert [target for target in sorted(named) if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+    assert [target for target in sorted(named) if not re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_nobody_is_told_to_install_from_an_index_where_we_are_not(page: Path) -> None:
+    assert not re.search(r"pip install\b[^`\n]*vision-gateway", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "target", re.findall(r"^([a-z]+):[^\n]*\n\t[^\n]* -m (?:benchmarks|tests|pytest)", MAKEFILE, re.MULTILINE)
+)
+def test_what_make_runs_of_tests_and_benchmarks_finds_their_packages(target: str) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("no make here")
+    done = subprocess.run([make, "--dry-run", "--always-make", target], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    installs, runs = done.stdout.index("-e '.[dev]'"), re.search(r" -m (benchmarks|tests|pytest)", done.stdout)
+    assert runs is not None
+    assert installs < runs.start()
 
 
 def test_the_readme_is_short() -> None:

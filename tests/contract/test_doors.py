@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "vg_quick": {"max_tier": "interactive"},
     "vg_tight": {"max_budget_ms": 7_000},
     "vg_embeds": {"tasks": ["embed"]},
+    "vg_labels": {"tasks": ["classify"]},
     "vg_flood": {},
 }
 
@@ -250,6 +252,32 @@ async def test_what_a_key_did_not_ask_for_stays_below_its_ceiling(
 async def test_a_key_for_embeddings_embeds(guarded: FakeGateway) -> None:
     answer = await guarded.client.post("/v1/embed", content=PICTURE, headers={**JPEG, **bearer("vg_embeds")})
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "outputs", "status"),
+    [
+        ("vg_embeds", ["embedding"], 200),
+        ("vg_embeds", ["probabilities"], 403),
+        ("vg_embeds", ["embedding", "probabilities"], 403),
+        ("vg_embeds", [], 403),
+        ("vg_labels", ["probabilities"], 200),
+        ("vg_labels", ["embedding"], 403),
+        ("vg_labels", [], 403),
+        ("vg_all", [], 200),
+    ],
+)
+async def test_a_key_s_tasks_hold_for_tensors_output_by_output(
+    guarded: FakeGateway, key: str, outputs: list[str], status: int
+) -> None:
+    card = next(card for card in await guarded.engine.cards() if card.name == "fake_small")
+    shape = [1, *card.resize.size_hw, 3]
+    image = {"name": "image", "datatype": "UINT8", "shape": shape, "data": [0] * math.prod(shape)}
+    body = {"inputs": [image], **({"outputs": [{"name": name} for name in outputs]} if outputs else {})}
+    answer = await guarded.client.post("/v2/models/fake_small/infer", json=body, headers=bearer(key))
+    assert answer.status_code == status, answer.text
+    if status == 403:
+        assert answer.json()["error"].endswith(f"it may {', '.join(KEYS[key]['tasks'])}")
 
 
 # --- fairness

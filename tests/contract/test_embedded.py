@@ -62,3 +62,17 @@ async def test_a_run_that_cannot_finish_in_time_is_not_begun(tiny_repository: Re
     with pytest.raises(DeadlineExceeded, match="not begun"):
         await engine.infer(Job("tiny", pictures(1), WANTED, time.monotonic() + 10))
     await engine.close()
+
+
+@pytest.mark.parametrize(("there", "said"), [(True, "holds no entry"), (False, "does not exist")])
+async def test_an_empty_repository_is_said_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, there: bool, said: str
+) -> None:
+    folder = tmp_path if there else tmp_path / "nowhere"
+    engine = EmbeddedEngine(folder, Workers(1))
+    await engine.open()
+    assert await engine.cards() == []
+    await engine.close()
+    assert [record.getMessage() for record in caplog.records if said in record.getMessage()] == [
+        f"{folder} {said}; `vision-export --default --repository {folder}` fills it"
+    ]

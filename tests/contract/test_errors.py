@@ -232,11 +232,11 @@ async def test_a_model_of_another_task_is_422() -> None:
         assert_problem(response, 422, "wrong-task", field="model")
 
 
-async def test_only_untrained_models_are_503_unless_named_and_then_say_so() -> None:
+async def test_only_untrained_models_are_404_unless_named_and_then_say_so() -> None:
     async with FakeGateways(Settings(workers=1), FakeEngine([classifier("raw", accuracy=None)])) as gateway:
         picture = encoded(photograph())
         response = await gateway.client.post("/v1/classify?tier=batch", content=picture, headers=JPEG)
-        assert_problem(response, 503, "not-ready")
+        assert_problem(response, 404, "no-model")
         named = await gateway.client.post("/v1/classify?model=raw", content=picture, headers=JPEG)
         assert named.status_code == 200, named.text
         assert "random weights" in named.json()["warnings"][0]

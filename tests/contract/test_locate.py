@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from service.engines.fake import FakeEngine
+from service.engines.protocol import Entry
 from service.manifest import TensorSpec
 from service.settings import Settings
 from tests.cards import classifier, detector, segmenter
@@ -377,10 +378,31 @@ async def test_an_overlay_of_several_pictures_is_refused(gateway: FakeGateway) -
         assert_problem(response, 422, "invalid-parameter", field=field, limit="1 picture")
 
 
-async def test_a_task_without_a_model_is_not_ready() -> None:
+async def test_a_task_without_a_model_is_404_and_not_worth_another_try() -> None:
     async with FakeGateways(Settings(workers=1), FakeEngine([classifier()])) as opened:
-        for path in ("detect", "segment?kind=instance"):
-            assert_problem(await ask(opened, path), 503, "not-ready")
+        for path, field in (("detect", None), ("segment?kind=panoptic", "kind")):
+            refused = await ask(opened, path)
+            assert_problem(refused, 404, "no-model", field=field)
+            assert "Retry-After" not in refused.headers
+
+
+class KeepsOneUnknown(FakeEngine):
+    """As a server with an entry that it has never loaded: nobody knows yet what it does."""
+
+    async def entries(self) -> list[Entry]:
+        return [*await super().entries(), Entry("unknown", None, loaded=False)]
+
+
+async def test_a_task_without_a_model_may_have_one_while_an_entry_is_unknown() -> None:
+    async with FakeGateways(Settings(workers=1), KeepsOneUnknown([classifier()])) as opened:
+        assert_problem(await ask(opened, "detect"), 503, "not-ready")
+
+
+async def test_a_task_whose_models_are_all_unloaded_is_not_ready() -> None:
+    async with FakeGateways(Settings(workers=1), FakeEngine([classifier(), detector("only")])) as opened:
+        assert (await ask(opened, "detect")).status_code == 200
+        await opened.admin.post("/v1/models/only/unload")
+        assert_problem(await ask(opened, "detect"), 503, "not-ready")
 
 
 async def test_a_damaged_picture_is_refused_before_and_after_the_model(gateway: FakeGateway) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from service.engines.fake import FakeEngine
+from service.errors import EngineUnavailable
 from service.residency import estimated_bytes
 from service.settings import Settings
 from tests.cards import classifier
@@ -230,3 +231,67 @@ async def test_who_waits_for_a_load_is_told_of_the_unload_that_makes_room_as_wel
         refused = await classify(opened, model=MIDDLE, latency_budget_ms=300)
         assert refused.status_code == 503, refused.text
         assert refused.json()["retry_after_s"] >= 0.5
+
+
+@pytest.fixture
+async def roomy() -> AsyncIterator[FakeGateway]:
+    """All three are in memory; loads have taken next to no time so far."""
+    settings = Settings(
+        workers=2, memory_budget_bytes=int(3.5 * estimated_bytes(classifier())), poll_interval_s=0.05, probe_after_s=0
+    )
+    async with FakeGateways(settings, engine_of_three()) as opened:
+        await until(opened, lambda now: set(now.values()) == {"loaded"})
+        yield opened
+
+
+async def begin_to_load(gateway: FakeGateway, name: str, load_s: float) -> None:
+    """It has left memory, and comes back, later than anybody expects."""
+    gateway.engine.load_s = load_s
+    gateway.engine.cold.add(name)
+    gateway.gateway.fleet.inventory.lost(name)
+    gateway.gateway.fleet.inventory.loads.want(name)
+    await until(gateway, lambda now: now[name] == "loading")
+
+
+async def test_a_load_that_is_overdue_keeps_nobody_from_a_model_that_is_there(roomy: FakeGateway) -> None:
+    await begin_to_load(roomy, LARGE, load_s=3.0)
+    answers = await asyncio.gather(*(classify(roomy, latency_budget_ms=600) for _ in range(4)))
+    assert [model_of(answer) for answer in answers] == [MIDDLE] * 4
+    assert (await states(roomy))[LARGE] == "loading"
+    # Now it is known to be late, and no nearer its end than it was: nobody waits for it any more.
+    assert roomy.gateway.fleet.load_s(roomy.gateway.fleet.card(LARGE)) > 0.05
+    assert model_of(await classify(roomy, latency_budget_ms=600)) == MIDDLE
+    assert_problem(await classify(roomy, model=LARGE, latency_budget_ms=300), 503, "model-loading", field="model")
+
+
+async def test_a_cascade_begins_with_a_model_in_memory_and_loses_none() -> None:
+    """`cheap` is about as good and would be asked first, were it there."""
+    engine = FakeEngine([classifier("good", accuracy=80.0, run_ms=8.0), classifier("cheap", accuracy=79.9, run_ms=2.0)])
+    settings = Settings(workers=2, memory_budget_bytes=int(2.5 * estimated_bytes(classifier())), probe_after_s=0)
+    async with FakeGateways(settings, engine) as opened:
+        await until(opened, lambda now: set(now.values()) == {"loaded"})
+        await begin_to_load(opened, "cheap", load_s=3.0)
+        for _ in range(3):
+            assert model_of(await classify(opened, latency_budget_ms=1000, strategy="cascade")) == "good"
+        assert await states(opened) == {"good": "loaded", "cheap": "loading"}
+
+
+class HoldsOn(FakeEngine):
+    """A server that is asked to let go of a model, and is away."""
+
+    asked = 0
+
+    async def unload_model(self, name: str) -> None:
+        self.asked += 1
+        raise EngineUnavailable("the inference server does not answer")
+
+
+async def test_an_eviction_that_fails_is_tried_again_ever_less_often() -> None:
+    engine = engine_of_three(HoldsOn)
+    assert isinstance(engine, HoldsOn)
+    engine.cold.clear()  # all three are there already, one more than there is room for
+    settings = Settings(workers=1, memory_budget_bytes=int(2.5 * estimated_bytes(classifier())), poll_interval_s=0.05)
+    async with FakeGateways(settings, engine) as opened:
+        await asyncio.sleep(1.0)
+        assert 1 <= engine.asked <= 6
+        assert model_of(await classify(opened, model=LARGE)) == LARGE

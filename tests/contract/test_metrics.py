@@ -82,6 +82,14 @@ async def test_pictures_are_counted_by_model_and_attainment_by_tier(fake_gateway
     assert seen["vision_effective_accuracy_sum_total", batch] == 70.0
 
 
+async def test_a_tier_whose_every_request_misses_is_seen_to_miss(fake_gateway: FakeGateway) -> None:
+    fake_gateway.engine.wait_s = 1000.0
+    await ask(fake_gateway, "/v1/classify?tier=batch", 503, times=2)
+    seen, batch = await samples(fake_gateway), (("task", "classify"), ("tier", "batch"))
+    assert seen["vision_slo_requests_total", batch] == 2
+    assert seen["vision_slo_met_total", batch] == seen["vision_effective_accuracy_sum_total", batch] == 0
+
+
 async def test_models_are_described_and_their_readiness_said(fake_gateway: FakeGateway) -> None:
     assert await fake_gateway.metric('vision_model_ready{model="fake_small"}') == 1.0
     fake_gateway.engine.available = False

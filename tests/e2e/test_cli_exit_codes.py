@@ -82,6 +82,30 @@ def test_a_variable_that_is_wrong_is_2_and_named() -> None:
     run = vision("serve", VISION_PORT="http")
     assert run.returncode == 2
     assert "VISION_PORT" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "said"),
+    [
+        (("plan", "--rps", "1"), {"VISION_PORT": "abc"}, "VISION_PORT"),
+        (("serve",), {"VISION_ENGINE": "triton", "VISION_TRITON_URL": "foo"}, "'foo' is not HOST:PORT"),
+        (("models",), {"VISION_ENGINE": "triton", "VISION_TRITON_URL": "foo"}, "'foo' is not HOST:PORT"),
+        (("serve",), {"VISION_API_KEY_FILE": "keys.jsonl"}, "did you mean VISION_API_KEYS_FILE"),
+        (("models",), {"VISION_WORKER": "2"}, "did you mean VISION_WORKERS"),
+    ],
+)
+def test_a_wrong_setting_is_2_and_one_sentence(words: tuple[str, ...], settings: dict[str, str], said: str) -> None:
+    run = vision(*words, **settings)
+    assert run.returncode == 2, run.stderr
+    assert said in " ".join(run.stderr.replace("│", " ").split())
+    assert "Traceback" not in run.stderr
+
+
+def test_the_gateway_of_a_command_opens_no_door_and_needs_no_key(few_models: str) -> None:
+    """As in a container whose settings are those of a server."""
+    doors = {"VISION_HOST": "0.0.0.0", "VISION_API_KEYS_FILE": "/nowhere/keys.jsonl", "VISION_REPOSITORY": few_models}
+    run = vision("models", **doors)
+    assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 
 from service.cli import commands
@@ -138,7 +140,7 @@ def test_without_an_admin_port_there_are_no_metrics_anywhere(tmp_path: Path) -> 
             httpx.get(gateway.admin_url)
 
 
-def test_with_a_certificate_it_speaks_https_only(tmp_path: Path) -> None:
+def test_with_a_certificate_it_speaks_https_only_and_grpc_over_tls(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
@@ -146,10 +148,12 @@ def test_with_a_certificate_it_speaks_https_only(tmp_path: Path) -> None:
         subprocess.run([*make, *names], check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("no openssl here to make a certificate")
+    grpc_port = free_port()
     settings = {
         "VISION_REPOSITORY": str(require_models()),
         "VISION_TLS_CERT": str(certificate),
         "VISION_TLS_KEY": str(key),
+        "VISION_GRPC_PORT": str(grpc_port),
     }
     trusting = ssl.create_default_context(cafile=str(certificate))
     with GatewayServer(tmp_path / "log", settings, verify=trusting) as gateway:
@@ -165,6 +169,11 @@ def test_with_a_certificate_it_speaks_https_only(tmp_path: Path) -> None:
         assert answer.status_code == 200, answer.text
         with pytest.raises(httpx.TransportError):
             httpx.get(gateway.url.replace("https", "http") + "/health/live")
+        address = f"127.0.0.1:{grpc_port}"
+        with triton.InferenceServerClient(address, ssl=True, root_certificates=str(certificate)) as client:
+            assert client.is_server_live(client_timeout=20)
+        with triton.InferenceServerClient(address) as client, pytest.raises(InferenceServerException):
+            client.is_server_live(client_timeout=2)
         environment = {"VISION_PORT": str(gateway.port), "VISION_TLS_CERT": str(certificate)}
         check = [sys.executable, str(ROOT / "deploy" / "image" / "healthcheck.py")]
         assert subprocess.run(check, env={**os.environ, **environment}, check=False).returncode == 0

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from service.client import (
@@ -28,6 +29,8 @@ from service.client import (
     UnexpectedAnswer,
     Unsatisfiable,
 )
+from service.client.attempts import Attempts, Wait
+from service.client.calls import Call
 from tests.scripted_server import MODELS, READY, Reply, ScriptedServer, problem
 
 BUSY = problem(503, "overloaded", retry_after_s=0.05)
@@ -274,3 +277,38 @@ def test_a_misspelt_option_is_refused_before_anything_is_sent() -> None:
         with pytest.raises(TypeError, match="score_threshold"):
             client.classify(b"x", score_threshold=0.5)  # type: ignore[call-overload]
         assert server.asked == []
+
+
+def attempts_of(now_s: list[float], timeout_s: float = 65.0, **params: Any) -> Attempts[Any]:
+    """Of a call that has been turned away or not reached, by a clock that the test moves."""
+    call: Call[Any] = Call("POST", "/v1/classify", params, lambda document: document)
+    attempts = Attempts(call, "http://gateway", timeout_s, 3, clock=lambda: now_s[0])
+    attempts.request_arguments()
+    return attempts
+
+
+TURNED_AWAY = httpx.Response(BUSY.status, json=BUSY.document, headers=BUSY.headers)
+NOT_REACHED = httpx.ConnectError("nobody there")
+
+
+@pytest.mark.parametrize(("outcome", "error"), [(TURNED_AWAY, NotAvailable), (NOT_REACHED, NotReachable)])
+@pytest.mark.parametrize(("timeout_s", "params"), [(65.0, {"latency_budget_ms": 200.0}), (0.2, {"tier": "batch"})])
+def test_a_wait_that_took_longer_than_it_should_ends_with_what_it_waited_for(
+    outcome: Any, error: type[ClientError], timeout_s: float, params: dict[str, Any]
+) -> None:
+    """Not with a 422 for a budget below zero, and not with a try of a millisecond."""
+    now_s = [0.0]
+    attempts = attempts_of(now_s, timeout_s, **params)
+    assert isinstance(attempts.after(outcome), Wait)
+    now_s[0] = 0.201
+    with pytest.raises(error):
+        attempts.request_arguments()
+
+
+@pytest.mark.parametrize("outcome", [TURNED_AWAY, NOT_REACHED])
+def test_whatever_it_is_repeated_for_a_request_has_what_is_left_of_its_budget(outcome: Any) -> None:
+    now_s = [0.0]
+    attempts = attempts_of(now_s, latency_budget_ms=1000.0)
+    assert isinstance(attempts.after(outcome), Wait)
+    now_s[0] = 0.4
+    assert attempts.request_arguments()["params"]["latency_budget_ms"] == pytest.approx(600.0)

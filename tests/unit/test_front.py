@@ -174,6 +174,8 @@ def test_the_answer_is_the_problem_and_counts(front: Front, clock: Clock) -> Non
     text = front._metrics.exposition().decode()
     assert 'vision_requests_total{outcome="shed",task="classify",tier="relaxed"} 1.0' in text
     assert 'vision_problems_total{code="deadline-infeasible",status="503"} 1.0' in text
+    for gained in ("slo_met", "effective_accuracy_sum"):
+        assert f'vision_{gained}_total{{task="classify",tier="relaxed"}} 0.0' in text, "its absence would hide the miss"
 
 
 def test_what_is_remembered_is_bounded(front: Front) -> None:

@@ -423,3 +423,13 @@ def test_no_boxes_are_no_boxes() -> None:
 def test_a_header_that_does_not_belong_to_the_data_is_refused() -> None:
     with pytest.raises(BadImage, match="header says"):
         to_model_pixels(encoded(photograph()), ImageHeader("jpeg", 7, 7), CROP)
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"tRNS", b"gAMA", b"pHYs", b"iTXt"])
+@pytest.mark.parametrize("length", range(6))
+def test_a_chunk_of_too_few_bytes_is_read_over_or_a_bad_picture_never_a_bug(kind: bytes, length: int) -> None:
+    image = Image.new("RGB", (8, 8), "red")
+    whole, chunk = encoded(image, "PNG"), png_chunk(kind, bytes(length))
+    for at in (33, len(whole) - 12):  # behind IHDR, before IEND
+        with suppress(BadImage):
+            assert (pixels_of(whole[:at] + chunk + whole[at:], as_is(image)) == [255, 0, 0]).all()

@@ -216,7 +216,7 @@ def test_a_mask_whose_box_leaves_the_picture_is_cut_and_not_squeezed() -> None:
 def test_masks_belong_to_the_slots_of_their_things() -> None:
     boxes = np.array([[0, 0, 0.1, 0.1], [0, 0, 0, 0], [0.5, 0.5, 0.6, 0.6]], np.float32)
     masks = np.ones((3, 4, 4), np.float32)
-    pasted = paste_masks({"boxes": boxes, "masks": masks}, as_is(), [detection(2), detection(0)])
+    pasted = list(paste_masks({"boxes": boxes, "masks": masks}, as_is(), [detection(2), detection(0)]))
     assert [mask.top_left for mask in pasted] == [(50, 50), (0, 0)]
     assert [mask.area_px for mask in pasted] == [100, 100]
 

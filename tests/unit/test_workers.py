@@ -139,6 +139,31 @@ async def test_cancelled_work_never_runs(one: Workers) -> None:
     assert sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 175
 
 
+async def test_of_cancelled_work_nothing_stays_in_memory_while_others_wait(one: Workers) -> None:
+    class Picture:
+        pass
+
+    gate, lane = Gate(), Lane[Any, Any]("pictures", lambda items: items)
+    running = await gate.close_behind(one)
+    tasks, pictures = [], weakref.WeakSet[Picture]()
+    for _ in range(10):
+        picture = Picture()
+        pictures.add(picture)
+        tasks.append(asyncio.create_task(one.run(lane, picture, deadline_s=later(HANG_S))))
+    del picture
+    await queued(one, 10)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    tasks.clear()
+    del task
+    gc.collect()
+    assert one.waiting == 0
+    assert len(pictures) == 0
+    gate.open.set()
+    await running
+
+
 async def test_hopeless_work_is_dropped_before_it_costs_anything(one: Workers) -> None:
     order = Recorder()
     lane: Lane[str, str] = Lane("lane", order.run)
