@@ -29,6 +29,7 @@ from export.catalogue.twins import TWINS
 from export.errors import WeightsError
 from export.repository import recipe, up_to_date
 from export.run_one import Order, command
+from export.run_order import Together, Waiting, smallest_first
 from export.run_table import Run, markdown, read_runs, write_runs
 from export.sources import Choice, sources_of
 from service.cores import usable_cores
@@ -67,36 +68,27 @@ class AllPlan:
     jobs: int = 1
 
 
-def run_all(rows: Iterable[Row], plan: AllPlan, console: Console) -> dict[str, Run]:
+def run_all(rows: Iterable[Row], plan: AllPlan, console: Console, together: Together | None = None) -> dict[str, Run]:
     """Name → run, of this run and of those before it. The table's two files are up to date after every row.
 
     A row that passed before counts as not run where that holds no more: another recipe, or its entry is not there.
+    `together` learns how much memory all children had at the same time.
     """
     rows = tuple(rows)
+    together = together or Together()
     runs = read_runs(plan.runs)
     wanted = [row for row in smallest_first(rows) if plan.twins_too or row.name not in TWINS]
     not_done = [row for row in wanted if not _is_done(row, plan, runs)]
-    todo = wanted if plan.force else not_done
+    todo = Waiting(wanted if plan.force else not_done, runs, plan.jobs, plan.bounds.memory_bytes)
     for row in not_done:
         if row.name in runs and runs[row.name].state == "passed":
             del runs[row.name]
     console.print(f"{len(wanted) - len(todo)} of {len(wanted)} rows are done already.", highlight=False)
-    for row, run in _each(todo, plan, console):
+    for row, run in _each(todo, plan, console, together):
         runs[row.name] = run
         _write(rows, plan.runs, runs)
     _write(rows, plan.runs, runs)
     return runs
-
-
-def smallest_first(rows: Iterable[Row]) -> list[Row]:
-    """By parameters times pixels: most rows are done before the few that take most of the time."""
-
-    def work(row: Row) -> float:
-        height_px, width_px = row.resize.size_hw
-        # Image GPT puts every weight to work on every pixel; most of a convolutional network's see a few dozen places.
-        return row.params_millions * height_px * width_px * (500 if row.family == "Image GPT" else 1)
-
-    return sorted(rows, key=work)
 
 
 def _write(rows: tuple[Row, ...], file: Path, runs: dict[str, Run]) -> None:
@@ -107,10 +99,9 @@ def _write(rows: tuple[Row, ...], file: Path, runs: dict[str, Run]) -> None:
     file.with_suffix(".md").write_text(markdown(rows, known), encoding="utf-8")
 
 
-def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Row, Run]]:
+def _each(todo: Waiting, plan: AllPlan, console: Console, together: Together) -> Iterator[tuple[Row, Run]]:
     """Every row and what became of it, as they end, `plan.jobs` at a time."""
     began_s = time.monotonic()
-    waiting = iter(todo)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
@@ -121,10 +112,10 @@ def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Ro
         running: dict[Future[Run], Row] = {}
         while True:
             while len(running) < plan.jobs and time.monotonic() - began_s <= plan.bounds.whole_run_s:
-                row = None if stop.is_set() else next(waiting, None)
+                row = None if stop.is_set() else todo.next(running.values())
                 if row is None:
                     break
-                running[pool.submit(run_one, row, plan, stop)] = row
+                running[pool.submit(run_one, row, plan, stop, together)] = row
             if not running:
                 break
             progress.update(task, description=", ".join(row.name for row in running.values()))
@@ -135,7 +126,7 @@ def _each(todo: list[Row], plan: AllPlan, console: Console) -> Iterator[tuple[Ro
                 progress.advance(task)
                 console.print(_sentence(future.result()), soft_wrap=True, highlight=False, markup=False)
                 yield running.pop(future), future.result()
-    if next(waiting, None) is not None:
+    if len(todo):
         console.print("The time for the whole run is up; the same command goes on from here.")
 
 
@@ -190,7 +181,7 @@ def _is_done(row: Row, plan: AllPlan, runs: dict[str, Run]) -> bool:
     return plan.discard or up_to_date(plan.repository, row, sources_of(row, _choice(row, plan))) is not None
 
 
-def run_one(row: Row, plan: AllPlan, stop: threading.Event) -> Run:
+def run_one(row: Row, plan: AllPlan, stop: threading.Event, together: Together) -> Run:
     """What became of one row. Never raises for what the row does; `stop` ends it at once."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
@@ -205,13 +196,13 @@ def run_one(row: Row, plan: AllPlan, stop: threading.Event) -> Run:
             most_bytes=most_bytes,
             report=str(report),
         )
-        run = _bounded(order, plan, _recipe(row, plan), stop)
+        run = _bounded(order, plan, _recipe(row, plan), stop, together)
         if report.is_file():
             run = replace(run, **json.loads(report.read_text(encoding="utf-8")))
     return run
 
 
-def _bounded(order: Order, plan: AllPlan, recipe_digest: str, stop: threading.Event) -> Run:
+def _bounded(order: Order, plan: AllPlan, recipe_digest: str, stop: threading.Event, together: Together) -> Run:
     """The child's time and memory; `failed` until its own report says otherwise."""
     start_s, most_seconds = time.monotonic(), plan.bounds.seconds
     # A session of its own, so that whatever the child starts ends with it. The command is this program's own.
@@ -230,7 +221,9 @@ def _bounded(order: Order, plan: AllPlan, recipe_digest: str, stop: threading.Ev
         if not timed_out and (time.monotonic() - start_s > most_seconds or stop.is_set()):
             timed_out = True
             os.killpg(child.pid, signal.SIGKILL)
+        together.look_at(child.pid)
         time.sleep(POLL_S)
+    together.forget(child.pid)
     child.returncode = os.waitstatus_to_exitcode(status)
     reason = f"stopped after {most_seconds:.0f} s" if timed_out else f"the process ended with {child.returncode}"
     seconds = round(time.monotonic() - start_s, 1)

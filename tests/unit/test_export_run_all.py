@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from typer.testing import CliRunner
 
 from export.all_command import app
 from export.catalogue.registry import CATALOGUE, find
-from export.run_all import AllPlan, Bounds, run_all, smallest_first
+from export.run_all import AllPlan, Bounds, run_all
 from export.run_one import Order, command
+from export.run_order import Together, Waiting, expected_bytes, smallest_first
 from export.run_table import Run, error_of, markdown, read_runs, summary, write_runs
 from export.sources import Choice
 
@@ -181,6 +183,59 @@ def test_smaller_networks_come_first() -> None:
     assert names.index("mobilenet_v1_025_128") < names.index("resnet50") < names.index("efficientnet_l2_ns")
 
 
+def test_of_several_at_a_time_one_comes_from_the_large_end() -> None:
+    waiting = Waiting(ROWS, {}, jobs=2, most_bytes=16e9)
+    lenet5, effnet, nin, vgg16 = ROWS
+    assert waiting.next(()) == vgg16
+    assert waiting.next((vgg16,)) == lenet5
+    assert waiting.next((vgg16,)) == effnet
+    assert waiting.next((effnet,)) == nin
+    assert waiting.next(()) is None
+    alone = Waiting(ROWS, {}, jobs=1, most_bytes=16e9)
+    assert [alone.next(()) for _ in ROWS] == [lenet5, effnet, nin, vgg16]
+
+
+def test_no_row_begins_beside_others_where_the_memory_is_not_enough() -> None:
+    lenet5, effnet, nin, vgg16 = ROWS
+    # As measured 9 GB each: two do not fit 16 GB.
+    runs = {row.name: Run(row.name, "passed", "", 1.0, 9000) for row in ROWS[2:]}
+    waiting = Waiting(ROWS, runs, jobs=3, most_bytes=16e9)
+    assert [waiting.next(()), waiting.next((vgg16,)), waiting.next((vgg16, lenet5))] == [vgg16, lenet5, effnet]
+    assert waiting.next((vgg16,)) is None
+    assert len(waiting) == 1
+    assert waiting.next(()) == nin
+    # A row that is larger than the bound has its turn alone; without a bound all run beside each other.
+    assert Waiting(ROWS[3:], runs, jobs=2, most_bytes=1e9).next(()) == vgg16
+    unbounded = Waiting(ROWS[2:], runs, jobs=2, most_bytes=0)
+    assert [unbounded.next(()), unbounded.next((vgg16,))] == [vgg16, nin]
+
+
+def test_what_a_row_will_need_is_what_it_needed_when_it_passed() -> None:
+    vgg16 = find("vgg16")
+    assert expected_bytes(vgg16, {"vgg16": Run("vgg16", "passed", "", 1.0, 4579)}) == 4.579e9
+    # A row that failed may have ended before its largest step.
+    guessed = expected_bytes(vgg16, {"vgg16": Run("vgg16", "failed", "", 1.0, 10)})
+    assert guessed == expected_bytes(vgg16, {}) == pytest.approx(4.1e9, rel=0.03)
+
+
+def test_the_memory_of_all_children_is_added_up() -> None:
+    together = Together()
+    hold = "import sys; held = bytearray(50_000_000); print(flush=True); sys.stdin.read()"
+    children = [
+        subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()
+        together.look_at(child.pid)
+    assert 100e6 < together.most_bytes < 300e6
+    for child in children:
+        together.forget(child.pid)
+        child.communicate()
+        together.look_at(child.pid)
+    assert together.most_bytes < 300e6
+
+
 def test_what_is_known_to_be_too_large_is_run_only_when_it_is_named(plan: AllPlan) -> None:
     assert run_all((find("igpt_xl"),), plan, Console(quiet=True)) == {}
     assert "proved by `igpt_s`" in markdown((find("igpt_xl"),), {})
@@ -198,7 +253,9 @@ def test_a_real_child_proves_the_smallest_row(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*words, "--repository", str(tmp_path / "repository")])
     assert result.exit_code == 0, result.output
     assert "1 passed every gate" in result.output
-    assert "1 at a time" in " ".join(result.output.split())
+    together = re.search(r"1 at a time, (\d\.\d) GB together", " ".join(result.output.split()))
+    assert together is not None
+    assert 0.1 < float(together[1]) < 16
     run = read_runs(tmp_path / "runs.json")["lenet5"]
     assert (run.state, run.weights, run.params, run.gates) == ("passed", "untrained", 61706, 10)
     assert run.flops > 0
