@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from export.catalogue.registry import find
-from export.outcome import Plan
+from export.outcome import Outcome, Plan
 from export.sources import Choice
 from export.tensorrt.attempt import attempt_plan
 from export.tensorrt.fake import FakeBuilder
@@ -21,12 +21,17 @@ def quiet(step: str) -> None:
     pass
 
 
-def planned(row: str, name: str, tmp_path: Path) -> ModelCard:
-    """The card of a copy of the entry, served from a plan."""
+def attempted(row: str, name: str, tmp_path: Path, builder: FakeBuilder) -> Outcome:
+    """What became of a plan for a copy of the entry."""
     for entry in {row, name}:
         shutil.copytree(REPOSITORY / entry, tmp_path / entry)
     plan = Plan(tmp_path, Choice("first"), False, tensorrt=True, engines=tmp_path / "engines")
-    outcome = attempt_plan(find(row), name, plan, FakeBuilder(), quiet)
+    return attempt_plan(find(row), name, plan, builder, quiet)
+
+
+def planned(row: str, name: str, tmp_path: Path) -> ModelCard:
+    """The card of a copy of the entry, served from a plan."""
+    outcome = attempted(row, name, tmp_path, FakeBuilder())
     assert outcome.state == "exported", outcome.reason
     return read_entry(tmp_path / name)
 
@@ -40,6 +45,19 @@ def test_what_finds_things_is_judged_by_what_it_finds(name: str, gate: str, tmp_
     card = planned(name, name, tmp_path)
     assert (card.backend, card.version) == ("tensorrt", "2")
     assert {"plan_contract", "plan_finite", gate} <= set(dict(card.verification))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_detector_s_plan_that_is_wrong_at_one_size_alone_is_refused(batch: int, tmp_path: Path) -> None:
+    """TensorRT may run other kernels for one picture than for seven."""
+    name = "ssdlite_efficientnet_lite0_256"
+    require_starter_models((name,))
+    builder = FakeBuilder()
+    builder.error, builder.wrong_batch = 0.2, batch
+    refused = attempted(name, name, tmp_path, builder)
+    assert refused.state == "failed"
+    assert "plan_detections" in refused.reason
+    assert read_entry(tmp_path / name).backend == "onnxruntime"
 
 
 @pytest.mark.slow

@@ -67,6 +67,10 @@ def attempt(tmp_path: Path, builder: FakeBuilder | None = None, name: str = ROW_
     return attempt_plan(ROW, name, plan_of(tmp_path), builder or FakeBuilder(), quiet)
 
 
+def wrong_at(builder: FakeBuilder, batch: int) -> None:
+    builder.error, builder.wrong_batch = 0.2, batch
+
+
 # --- where there is no TensorRT
 
 
@@ -285,6 +289,8 @@ def test_the_second_run_changes_nothing_and_another_gpu_takes_the_next_version(t
     [
         (lambda builder: setattr(builder, "error", 0.2), "plan_cosine"),
         (lambda builder: setattr(builder, "error", float("nan")), "plan_finite"),
+        (lambda builder: wrong_at(builder, 1), "plan_cosine"),
+        (lambda builder: wrong_at(builder, 7), "plan_cosine"),
         (lambda builder: setattr(builder, "refuses", "no such operator"), "no such operator"),
     ],
 )
