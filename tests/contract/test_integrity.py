@@ -16,6 +16,7 @@ from export import external_data
 from service.cli.commands import app
 from service.engines.embedded import EmbeddedEngine
 from service.engines.protocol import Job
+from service.engines.triton import TritonEngine
 from service.entry_config import read_entry, write_entry
 from service.entry_files import CONFIG_FILE, file_sha256, onnx_path
 from service.errors import InvalidEntry
@@ -137,19 +138,37 @@ async def test_a_spoilt_entry_is_refused_and_the_others_serve(
     await engine.close()
 
 
-async def test_a_moved_repository_answers_as_before(moved: Path) -> None:
+@pytest.fixture
+def beside(moved: Path) -> Path:
+    """A repository that moved after the weights of `tiny` had been put beside its graph."""
     take_weights_from(moved / "tiny", EXTERNAL_DATA_FILE)
     data = onnx_path(moved / "tiny").with_name(EXTERNAL_DATA_FILE)
     vouch(moved / "tiny", external_data=f"{EXTERNAL_DATA_FILE} sha256 {file_sha256(data)}")
     again = moved.with_name("again")
     shutil.move(moved, again)
-    engine = EmbeddedEngine(again, Workers(1))
+    return again
+
+
+async def answers_as_before(engine: EmbeddedEngine | TritonEngine) -> None:
     await engine.open()
     pixels = pictures(2)
     outputs = await engine.infer(Job("tiny", pixels, ("probabilities",)))
     wanted = expected(pixels)["probabilities"].astype(np.float64)
     np.testing.assert_allclose(outputs.arrays["probabilities"].astype(np.float64), wanted, atol=1e-4)
     await engine.close()
+
+
+async def test_weights_beside_the_graph_move_with_it(beside: Path) -> None:
+    await answers_as_before(EmbeddedEngine(beside, Workers(1)))
+
+
+@pytest.mark.triton
+async def test_triton_finds_the_weights_beside_the_graph(beside: Path, tmp_path: Path) -> None:
+    require_triton()
+    with TritonServer(beside, tmp_path / "log", wait_for_all=False) as triton:
+        states = triton.wait_for_states(5)
+        assert states["tiny"][0] == "READY", states["tiny"][1]
+        await answers_as_before(TritonEngine(triton.url))
 
 
 async def test_a_mended_entry_is_taken_in(moved: Path) -> None:
